@@ -1,0 +1,337 @@
+/**
+ * The memory map and every struct offset of skbuff. This file is the only place where an offset is written. It is
+ * compiled by asc (into the wasm module) and by tsc (into the library), and imports nothing.
+ *
+ * The whole machine lives in one fixed-size shared memory:
+ *
+ * ```
+ *      0 +--------------------------+
+ *        | null page (traps bugs)   |
+ *   4096 +--------------------------+  CTRL
+ *        | control block, per-cpu   |
+ *        | arenas, counters         |
+ *   8192 +--------------------------+  BLOCK_TABLE
+ *        | one BLOCK_DESC for every |
+ *        | 64 KiB block of memory   |
+ *        +--------------------------+  CTRL_REFS_BASE (in CTRL)
+ *        | one u32 reference count  |
+ *        | per 512 bytes of memory  |
+ *        +--------------------------+  CTRL_POOL_BASE (64 KiB aligned)
+ *        | blocks: each belongs to  |
+ *        | one cpu and holds one    |
+ *        | size class, or is free   |
+ *        +--------------------------+  memory end
+ * ```
+ *
+ * An skb is an integer: the address of its `sk_buff`. All sizes are in bytes and all addresses are absolute.
+ */
+
+// ---- memory map -----------------------------------------------------------------------------------------------------
+
+export const CTRL: u32 = 4096;
+export const BLOCK_TABLE: u32 = 8192;
+export const BLOCK_SHIFT: u32 = 16;
+export const BLOCK_SIZE: u32 = 65536;
+/** A reference count exists for every `1 << REF_SHIFT` bytes; buffers are aligned to at least that. */
+export const REF_SHIFT: u32 = 9;
+/** "skbf", little endian. */
+export const MEM_MAGIC: u32 = 0x66626b73;
+export const LAYOUT_VERSION: u32 = 1;
+export const NR_CPUS: u32 = 8;
+
+// ---- CTRL: the control block (fields are offsets from CTRL) ---------------------------------------------------------
+
+export const CTRL_MAGIC: u32 = 0;
+export const CTRL_VERSION: u32 = 4;
+export const CTRL_MEM_SIZE: u32 = 8;
+export const CTRL_REFS_BASE: u32 = 12;
+export const CTRL_POOL_BASE: u32 = 16;
+/** Number of 64 KiB blocks in the pool. */
+export const CTRL_POOL_BLOCKS: u32 = 20;
+/** Head of the list of free blocks (block number + 1, 0 = none); guarded by CTRL_BLOCK_LOCK. */
+export const CTRL_FREE_BLOCKS: u32 = 24;
+/** Number of blocks on the free list, those never touched included. */
+export const CTRL_FREE_BLOCK_COUNT: u32 = 28;
+export const CTRL_BLOCK_LOCK: u32 = 32;
+/** The first block that was never handed out: pages above it are untouched. */
+export const CTRL_NEXT_BLOCK: u32 = 36;
+/** Serial number given to the next skb (`skb->id`), for tracing. */
+export const CTRL_SKB_SERIAL: u32 = 40;
+/** Blocks that may be handed out at most (a test makes memory scarce with it); 0 = all. */
+export const CTRL_BLOCK_LIMIT: u32 = 44;
+/** Results of the last call that returns more than one value. */
+export const CTRL_RESULT: u32 = 64;
+export const CTRL_RESULT_WORDS: u32 = 16;
+/** Per-cpu arenas start here; one is CPU_ARENA_SIZE long. */
+export const CTRL_ARENAS: u32 = 256;
+export const CPU_ARENA_SIZE: u32 = 256;
+/** Offsets inside an arena. Partial-block list heads, one u32 a size class. */
+export const ARENA_PARTIAL: u32 = 0;
+/** Objects in use, one u32 a size class. */
+export const ARENA_IN_USE: u32 = 32;
+/** Objects freed by other cpus: a stack linked through the objects' first word. */
+export const ARENA_RETURNED: u32 = 64;
+/** Deterministic counters (u32 each, wrapping), in the order of ARENA_STAT_*. */
+export const ARENA_STATS: u32 = 96;
+export const ARENA_STAT_SKB_ALLOC: u32 = 0;
+export const ARENA_STAT_SKB_CLONE: u32 = 4;
+export const ARENA_STAT_SKB_FREE: u32 = 8;
+export const ARENA_STAT_BYTES_COPIED: u32 = 12;
+export const ARENA_STAT_BYTES_SUMMED: u32 = 16;
+export const ARENA_STAT_ALLOC_FAIL: u32 = 20;
+export const ARENA_STAT_SEGMENTS: u32 = 24;
+
+// ---- size classes ---------------------------------------------------------------------------------------------------
+
+export const CLASS_SKB: u32 = 0;
+export const CLASS_512: u32 = 1;
+export const CLASS_2K: u32 = 2;
+export const CLASS_4K: u32 = 3;
+export const CLASS_16K: u32 = 4;
+export const CLASS_32K: u32 = 5;
+export const CLASS_64K: u32 = 6;
+export const NR_CLASSES: u32 = 7;
+
+// ---- block descriptor -----------------------------------------------------------------------------------------------
+
+export const BLOCK_DESC_SIZE: u32 = 32;
+export const BLOCK_CLASS: u32 = 0;
+export const BLOCK_CPU: u32 = 4;
+export const BLOCK_FREE_LIST: u32 = 8;
+export const BLOCK_IN_USE: u32 = 12;
+/** Objects of the block that were never handed out start here (address). */
+export const BLOCK_FRESH: u32 = 16;
+export const BLOCK_NEXT: u32 = 20;
+export const BLOCK_PREV: u32 = 24;
+export const BLOCK_STATE: u32 = 28;
+
+// ---- struct sk_buff -------------------------------------------------------------------------------------------------
+//
+//  head            data                 tail              end
+//   |<- headroom -->|<---- headlen ----->|<-- tailroom -->|  skb_shared_info
+//   +---------------+--------------------+----------------+-----------------+
+//   mac_header, network_header and transport_header are absolute addresses inside [head, end]; 0 = not set.
+
+export const SKB_SIZE: u32 = 256;
+export const SKB_SHIFT: u32 = 8;
+/** Doubly linked into an SkBuffHead (or any list); 0 = end. */
+export const SKB_NEXT: u32 = 0;
+export const SKB_PREV: u32 = 4;
+/** Slot in the kernel's socket table; 0 = none. */
+export const SKB_SK: u32 = 8;
+/** Slot in the kernel's device table (not the ifindex); 0 = none. */
+export const SKB_DEV: u32 = 12;
+/** Bytes in head and frags together. */
+export const SKB_LEN: u32 = 16;
+/** Bytes in frags and the frag list. */
+export const SKB_DATA_LEN: u32 = 20;
+export const SKB_HEAD: u32 = 24;
+export const SKB_DATA: u32 = 28;
+export const SKB_TAIL: u32 = 32;
+/** Address of the skb_shared_info. */
+export const SKB_END: u32 = 36;
+export const SKB_TRANSPORT_HEADER: u32 = 40;
+export const SKB_NETWORK_HEADER: u32 = 44;
+export const SKB_MAC_HEADER: u32 = 48;
+export const SKB_TRUESIZE: u32 = 52;
+/** refcount of the sk_buff itself (atomic). */
+export const SKB_USERS: u32 = 56;
+/** EtherType in host order (0x0800), u16. */
+export const SKB_PROTOCOL: u32 = 60;
+/** PACKET_HOST ..., u8. */
+export const SKB_PKT_TYPE: u32 = 62;
+/** CHECKSUM_NONE ..., u8. */
+export const SKB_IP_SUMMED: u32 = 63;
+/** CHECKSUM_COMPLETE: the 32-bit sum over data; also scratch for the copy-and-sum path. */
+export const SKB_CSUM: u32 = 64;
+/** CHECKSUM_PARTIAL: offset of the first summed byte from head, u16. */
+export const SKB_CSUM_START: u32 = 68;
+/** CHECKSUM_PARTIAL: offset of the checksum field from csum_start, u16. */
+export const SKB_CSUM_OFFSET: u32 = 70;
+export const SKB_PRIORITY: u32 = 72;
+export const SKB_MARK: u32 = 76;
+export const SKB_HASH: u32 = 80;
+/** ifindex of the device that the packet arrived on. */
+export const SKB_SKB_IIF: u32 = 84;
+export const SKB_VLAN_TCI: u32 = 88;
+export const SKB_QUEUE_MAPPING: u32 = 90;
+/** u8: the head is (or was) shared with a clone. */
+export const SKB_CLONED: u32 = 92;
+/** u8: SKB_DESTRUCTOR_*: which accounting runs when the skb leaves its owner. */
+export const SKB_DESTRUCTOR: u32 = 93;
+/** u8: bit set of SKB_FLAG_*. */
+export const SKB_FLAGS: u32 = 94;
+/** u8: NF_INET hook state (REPEAT/REROUTED) and nf_trace. */
+export const SKB_NF: u32 = 95;
+/** f64: microseconds (skb_mstamp / receive stamp); 0 = none. */
+export const SKB_TSTAMP: u32 = 96;
+/** Slot of the conntrack entry; 0 = none. */
+export const SKB_NFCT: u32 = 104;
+/** Serial number, for tracing; a clone gets its own. */
+export const SKB_ID: u32 = 108;
+/** Serial number of the skb that this was cloned from or segmented from; its own id otherwise. */
+export const SKB_ORIGIN: u32 = 112;
+/** u16: length of the link-layer header. */
+export const SKB_MAC_LEN: u32 = 116;
+/** u16: length of the writable header part of a clone. */
+export const SKB_HDR_LEN: u32 = 118;
+/** Reserved words. */
+export const SKB_RESERVED: u32 = 120;
+/** 128 bytes that belong to whichever layer holds the skb now. */
+export const SKB_CB: u32 = 128;
+export const SKB_CB_SIZE: u32 = 128;
+
+export const SKB_DESTRUCTOR_NONE: u32 = 0;
+export const SKB_DESTRUCTOR_WFREE: u32 = 1;
+export const SKB_DESTRUCTOR_RFREE: u32 = 2;
+export const SKB_DESTRUCTOR_TCP_WFREE: u32 = 3;
+export const SKB_DESTRUCTOR_EFREE: u32 = 4;
+
+/** skb->ignore_df / local_df. */
+export const SKB_FLAG_IGNORE_DF: u32 = 1;
+/** decrypted, reserved. */
+export const SKB_FLAG_NOHDR: u32 = 2;
+/** The dst of this skb must be confirmed (neighbour is alive). */
+export const SKB_FLAG_DST_PENDING_CONFIRM: u32 = 4;
+/** The skb was looped back by the local host. */
+export const SKB_FLAG_PEEKED: u32 = 8;
+/** skb->unreadable / ooo_okay, reserved. */
+export const SKB_FLAG_OOO_OKAY: u32 = 16;
+/** The skb is being delivered as the looped copy of a multicast/broadcast. */
+export const SKB_FLAG_LOOPED: u32 = 32;
+/** wifi_acked etc. have no use here; this marks an skb poisoned by the debug build. */
+export const SKB_FLAG_POISONED: u32 = 128;
+
+export const CHECKSUM_NONE: u32 = 0;
+export const CHECKSUM_UNNECESSARY: u32 = 1;
+export const CHECKSUM_COMPLETE: u32 = 2;
+export const CHECKSUM_PARTIAL: u32 = 3;
+
+export const PACKET_HOST: u32 = 0;
+export const PACKET_BROADCAST: u32 = 1;
+export const PACKET_MULTICAST: u32 = 2;
+export const PACKET_OTHERHOST: u32 = 3;
+export const PACKET_OUTGOING: u32 = 4;
+export const PACKET_LOOPBACK: u32 = 5;
+
+// ---- struct skb_shared_info (at skb->end) -----------------------------------------------------------------------------
+
+export const MAX_SKB_FRAGS: u32 = 17;
+export const SHINFO_NR_FRAGS: u32 = 0;
+export const SHINFO_TX_FLAGS: u32 = 1;
+export const SHINFO_GSO_SIZE: u32 = 2;
+export const SHINFO_GSO_SEGS: u32 = 4;
+export const SHINFO_GSO_TYPE: u32 = 6;
+export const SHINFO_FRAG_LIST: u32 = 8;
+export const SHINFO_TSKEY: u32 = 12;
+/** Slot of the zero-copy notifier; 0 = none. */
+export const SHINFO_UARG: u32 = 16;
+export const SHINFO_FRAGS: u32 = 20;
+/** skb_frag: page (address of the buffer that holds the reference), offset, size. */
+export const FRAG_PAGE: u32 = 0;
+export const FRAG_OFFSET: u32 = 4;
+export const FRAG_LEN: u32 = 8;
+export const FRAG_SIZE: u32 = 12;
+/** 20 + 17 * 12 = 224. */
+export const SKB_SHARED_INFO_SIZE: u32 = 224;
+
+export const SKB_GSO_TCPV4: u32 = 1;
+export const SKB_GSO_DODGY: u32 = 2;
+export const SKB_GSO_TCP_ECN: u32 = 4;
+export const SKB_GSO_TCP_FIXEDID: u32 = 8;
+export const SKB_GSO_TCPV6: u32 = 16;
+export const SKB_GSO_UDP_L4: u32 = 32;
+
+/** Room in front of a TCP header for everything below it: Ethernet 14, IPv4 with options 60, rounded; 16-aligned. */
+export const MAX_HEADER: u32 = 80;
+/** MAX_HEADER plus the largest TCP header (60), 16-aligned. */
+export const MAX_TCP_HEADER: u32 = 144;
+/** So that the network header after a 14-byte Ethernet header is 4-byte aligned. */
+export const NET_IP_ALIGN: u32 = 2;
+/** Headroom that drivers leave in front of a received frame. */
+export const NET_SKB_PAD: u32 = 64;
+
+// ---- struct tcp_skb_cb, in skb->cb ------------------------------------------------------------------------------------
+// IPCB (struct inet_skb_parm) is kept apart from it: both may be live at once on receive.
+
+export const TCPCB_SEQ: u32 = 128;
+/** SEQ + FIN + SYN + data length. */
+export const TCPCB_END_SEQ: u32 = 132;
+export const TCPCB_ACK_SEQ: u32 = 136;
+/** u16: TCPHDR_* (includes AE in bit 8). */
+export const TCPCB_TCP_FLAGS: u32 = 140;
+/** u8: TCPCB_SACKED_ACKED ... state flags. */
+export const TCPCB_SACKED: u32 = 142;
+/** u8: IPv4 tos / IPv6 dsfield. */
+export const TCPCB_IP_DSFIELD: u32 = 143;
+/** u16 each. */
+export const TCPCB_TCP_GSO_SEGS: u32 = 144;
+export const TCPCB_TCP_GSO_SIZE: u32 = 146;
+/** u8: bit 0 txstamp_ack, bit 1 eor, bit 2 has_rxtstamp, bit 3 unused, bit 4 is_app_limited. */
+export const TCPCB_FLAGS: u32 = 148;
+export const TCPCB_FLAG_TXSTAMP_ACK: u32 = 1;
+export const TCPCB_FLAG_EOR: u32 = 2;
+export const TCPCB_FLAG_HAS_RXTSTAMP: u32 = 4;
+export const TCPCB_FLAG_APP_LIMITED: u32 = 16;
+/** u32: packets delivered when this was sent (tx.delivered), and of those with CE. */
+export const TCPCB_TX_DELIVERED: u32 = 152;
+export const TCPCB_TX_DELIVERED_CE: u32 = 156;
+/** f64, microseconds. */
+export const TCPCB_TX_FIRST_MSTAMP: u32 = 160;
+export const TCPCB_TX_DELIVERED_MSTAMP: u32 = 168;
+/** u32: bytes in flight when this was sent (tx.in_flight). */
+export const TCPCB_TX_IN_FLIGHT: u32 = 176;
+/** u32: rcv timestamps of a received segment, kept for the receive path (ISN for a SYN that reopens TIME_WAIT). */
+export const TCPCB_TCP_TW_ISN: u32 = 180;
+/** struct inet_skb_parm: IPCB(skb). u16 flags (IPSKB_*), u16 frag_max_size, u32 iif, u8 optlen. */
+export const IPCB_FLAGS: u32 = 184;
+export const IPCB_FRAG_MAX_SIZE: u32 = 186;
+export const IPCB_IIF: u32 = 188;
+export const IPCB_OPTLEN: u32 = 192;
+/** u8 offsets from the network header of the parsed options; 0 = absent. */
+export const IPCB_SRR: u32 = 193;
+export const IPCB_RR: u32 = 194;
+export const IPCB_TS: u32 = 195;
+export const IPCB_ROUTER_ALERT: u32 = 196;
+/** u8: bits for is_strictroute, srr_is_hit, is_changed, rr_needaddr, ts_needtime, ts_needaddr. */
+export const IPCB_OPT_FLAGS: u32 = 197;
+/** u32: next hop of a source route. */
+export const IPCB_NEXTHOP: u32 = 200;
+/** struct ipfrag_skb_cb: u32 offset of the fragment in its datagram. */
+export const FRAGCB_OFFSET: u32 = 204;
+/** struct qdisc_skb_cb: u32 pkt_len with link headers; f64 time_to_send (netem, fq). */
+export const QDISC_PKT_LEN: u32 = 208;
+export const QDISC_TIME_TO_SEND: u32 = 216;
+/** GRO: struct napi_gro_cb (u32 words). */
+export const GROCB: u32 = 224;
+
+// ---- descriptor rings of the rtl819x switch core ------------------------------------------------------------------------
+// A ring is an array of u32 words: pkthdr address | DESC_OWNED_BIT | DESC_WRAP on the last.
+
+/** 1 = owned by the switch core, 0 = owned by the RISC. */
+export const DESC_OWNED_BIT: u32 = 1;
+export const DESC_WRAP: u32 = 2;
+/** struct rtl_pktHdr, 32 bytes, so the low bits of its address are free for OWN and WRAP. */
+export const PKTHDR_SIZE: u32 = 32;
+export const PH_NEXTHDR: u32 = 0;
+export const PH_MBUF: u32 = 4;
+/** u16 each. */
+export const PH_LEN: u32 = 8;
+export const PH_PORTLIST: u32 = 10;
+export const PH_FLAGS: u32 = 12;
+export const PH_SRC_EXT_PORT: u32 = 14;
+export const PH_VLAN_ID: u32 = 16;
+export const PH_RX_FLAGS: u32 = 18;
+/** struct rtl_mBuf, 32 bytes. */
+export const MBUF_SIZE: u32 = 32;
+export const MBUF_NEXT: u32 = 0;
+export const MBUF_PKTHDR: u32 = 4;
+export const MBUF_LEN: u32 = 8;
+export const MBUF_FLAGS: u32 = 10;
+/** Address of the frame's bytes. */
+export const MBUF_DATA: u32 = 12;
+/** Address of the buffer that holds them. */
+export const MBUF_EXTBUF: u32 = 16;
+export const MBUF_EXTSIZE: u32 = 20;
+/** The skb that the buffer belongs to. */
+export const MBUF_SKB: u32 = 24;
