@@ -1,0 +1,231 @@
+/** struct inet_sock, struct inet_connection_sock, struct request_sock, struct inet_timewait_sock. */
+
+import type { TimerList } from "../../kernel/timer.ts";
+import { Sock } from "../core/sock.ts";
+import type { Msghdr, OptVal, ErrBox } from "../core/sock.ts";
+import type { DstEntry } from "../core/dst.ts";
+import { FlowI4 } from "./flow.ts";
+import type { TcpCongestionOps } from "./tcp_cong.ts";
+
+export const inetIsAccept: (sk: Sock) => boolean = (sk) => sk.skcState === 10;
+
+/** struct inet_sock: ports and addresses in host order. */
+export class InetSock extends Sock {
+  /** inet_saddr: the source address to send with; 0 = route decides. */
+  inetSaddr = 0;
+  /** inet_sport: host order. */
+  inetSport = 0;
+  ucTtl = -1;
+  tos = 0;
+  minTtl = 0;
+  rcvTos = 0;
+  /** inet->cmsg_flags (IP_CMSG_*). */
+  cmsgFlags = 0;
+  recverr = false;
+  hdrincl = false;
+  freebind = false;
+  transparent = false;
+  mcLoop = true;
+  mcTtl = 1;
+  mcIndex = 0;
+  mcAddr = 0;
+  mcList: { multiaddr: number; ifindex: number }[] = [];
+  pmtudisc = 1; // IP_PMTUDISC_WANT
+  bindAddressNoPort = false;
+  deferConnect = false;
+  /** The next IP id of a connected socket. */
+  inetId = 0;
+  /** IP options sent with every packet (raw option bytes, padded to 4); null = none. */
+  inetOpt: Uint8Array | null = null;
+  /** inet->cork.fl: the flow of a connected socket. */
+  readonly corkFl: FlowI4 = new FlowI4();
+}
+
+/** struct inet_connection_sock_af_ops: the address family's half of a connection. */
+export interface InetConnectionSockAfOps {
+  readonly symbol: string;
+  queueXmit(sk: Sock, skb: number, fl: FlowI4): number;
+  sendCheck(sk: Sock, skb: number): void;
+  rebuildHeader(sk: Sock): number;
+  skRxDstSet(sk: Sock, skb: number): void;
+  connRequest(sk: Sock, skb: number): number;
+  /** Returns the child, or null. `ownReq` (ErrBox) is set to 1 when the child took the request over. */
+  synRecvSock(sk: Sock, skb: number, req: RequestSock, dst: DstEntry | null, ownReq: ErrBox): Sock | null;
+  readonly netHeaderLen: number;
+  readonly sockaddrLen: number;
+  setsockopt(sk: Sock, level: number, optname: number, optval: OptVal): number;
+  getsockopt(sk: Sock, level: number, optname: number, err: ErrBox): OptVal;
+  mtuReduced(sk: Sock): void;
+}
+
+/** icsk->icsk_ack. */
+export class IcskAck {
+  /** ICSK_ACK_SCHED | ICSK_ACK_TIMER | ICSK_ACK_PUSHED | ICSK_ACK_PUSHED2 | ICSK_ACK_NOMEM | ICSK_ACK_NOW. */
+  pending = 0;
+  quick = 0;
+  pingpong = 0;
+  retry = 0;
+  /** Microseconds. */
+  ato = 0;
+  /** Microseconds: when the delayed ACK is due. */
+  timeout = 0;
+  lrcvtime = 0;
+  rcvMss = 0;
+  lastSegSize = 0;
+}
+
+export class RequestSockQueue {
+  /** Established children that wait for accept(): FIFO. */
+  readonly acceptQueue: Sock[] = [];
+  /** Requests in SYN_RECV, young ones (no retransmit yet) among them. */
+  qlen = 0;
+  young = 0;
+  /** Live requests by key, for lookup and teardown. */
+  readonly requests: Set<RequestSock> = new Set();
+  /** Fast Open: pending requests whose child was made early. */
+  fastopenqQlen = 0;
+  fastopenqMaxQlen = 0;
+  synfloodWarned = false;
+}
+
+export class InetConnectionSock extends InetSock {
+  readonly icskAcceptQueue: RequestSockQueue = new RequestSockQueue();
+  icskBindHash: object | null = null;
+  /** Microseconds: when the event in icskPending is due. */
+  icskTimeout = 0;
+  icskRetransmitTimer: TimerList = null as unknown as TimerList;
+  icskDelackTimer: TimerList = null as unknown as TimerList;
+  /** Microseconds. */
+  icskRto = 0;
+  icskRtoMin = 0;
+  icskRtoMax = 0;
+  icskDelackMax = 0;
+  icskPmtuCookie = 0;
+  icskCaOps: TcpCongestionOps = null as unknown as TcpCongestionOps;
+  icskCaOpsSetBy = "";
+  /** The congestion control's own state (icsk_ca_priv). */
+  icskCaPriv: object | null = null;
+  icskCaState = 0;
+  icskCaInitialized = false;
+  icskCaSetsockopt = false;
+  icskCaDstLocked = false;
+  icskRetransmits = 0;
+  /** ICSK_TIME_RETRANS, ICSK_TIME_PROBE0, ICSK_TIME_LOSS_PROBE, ICSK_TIME_REO_TIMEOUT; 0 = none. */
+  icskPending = 0;
+  icskBackoff = 0;
+  icskSynRetries = 0;
+  icskProbesOut = 0;
+  icskProbesTstamp = 0;
+  icskExtHdrLen = 0;
+  icskUserTimeout = 0;
+  icskAfOps: InetConnectionSockAfOps = null as unknown as InetConnectionSockAfOps;
+  icskAfOpsSetBy = "";
+  readonly icskAck: IcskAck = new IcskAck();
+  // icsk_mtup: path MTU probing (RFC 4821).
+  icskMtupEnabled = false;
+  icskMtupSearchHigh = 0;
+  icskMtupSearchLow = 0;
+  icskMtupProbeSize = 0;
+  icskMtupProbeTimestamp = 0;
+  icskSyncMss: (sk: Sock, pmtu: number) => number = (_sk, pmtu) => pmtu;
+}
+
+export const ICSK_TIME_RETRANS = 1;
+export const ICSK_TIME_DACK = 2;
+export const ICSK_TIME_PROBE0 = 3;
+export const ICSK_TIME_LOSS_PROBE = 5;
+export const ICSK_TIME_REO_TIMEOUT = 6;
+
+export const ICSK_ACK_SCHED = 1;
+export const ICSK_ACK_TIMER = 2;
+export const ICSK_ACK_PUSHED = 4;
+export const ICSK_ACK_PUSHED2 = 8;
+export const ICSK_ACK_NOW = 16;
+export const ICSK_ACK_NOMEM = 32;
+
+/** struct inet_request_sock + tcp_request_sock: a connection in SYN_RECV. It stands in the ehash as itself. */
+export class RequestSock extends Sock {
+  rskListener: InetConnectionSock;
+  rskOps: RequestSockOps;
+  rskTimer: TimerList | null = null;
+  /** SYN-ACK retransmits (num_timeout) and SYN-ACKs sent (num_retrans). */
+  numTimeout = 0;
+  numRetrans = 0;
+  mss = 0;
+  /** The child of a Fast Open request. */
+  fastOpenSk: Sock | null = null;
+  synTos = 0;
+  // inet_request_sock
+  sndWscale = 0;
+  rcvWscale = 0;
+  tstampOk = false;
+  sackOk = false;
+  wscaleOk = false;
+  ecnOk = false;
+  acked = false;
+  noSrccheck = false;
+  irMark = 0;
+  irIif = 0;
+  irLocAddr = 0;
+  irRmtAddr = 0;
+  irNum = 0;
+  irRmtPort = 0;
+  ireqOpt: Uint8Array | null = null;
+  cookieTs = false;
+  rskRcvWnd = 0;
+  rskWindowClamp = 0;
+  /** ms/us of the timer's unit. */
+  timeout = 0;
+  // tcp_request_sock (sequence numbers as u32)
+  rcvIsn = 0;
+  sntIsn = 0;
+  /** Microseconds: first SYN-ACK sent. */
+  snt_synack = 0;
+  tsOff = 0;
+  tsRecent = 0;
+  lastOowAckTime = 0;
+  rcvNxt = 0;
+  tfoListener = false;
+  txhash = 0;
+  savedSyn: Uint8Array | null = null;
+  accecnOk = false;
+
+  constructor(listener: InetConnectionSock, ops: RequestSockOps) {
+    super();
+    this.rskListener = listener;
+    this.rskOps = ops;
+  }
+}
+
+export interface RequestSockOps {
+  readonly symbol: string;
+  readonly family: number;
+  rtxSynAck(sk: Sock, req: RequestSock): number;
+  sendAck(sk: Sock, skb: number, req: RequestSock): void;
+  sendReset(sk: Sock | null, skb: number): void;
+  destructor(req: RequestSock): void;
+}
+
+/** struct tcp_timewait_sock. It stands in the ehash in place of the connection that it buries. */
+export class TcpTimewaitSock extends Sock {
+  twSubstate = 0;
+  twSport = 0;
+  twRcvWscale = 0;
+  twTos = 0;
+  twSaddr = 0;
+  twTimer: TimerList = null as unknown as TimerList;
+  twTimeout = 0;
+  twBindHash: object | null = null;
+  twRcvNxt = 0;
+  twSndNxt = 0;
+  twRcvWnd = 0;
+  twTsOffset = 0;
+  twTsRecent = 0;
+  /** Seconds, as in ktime_get_seconds. */
+  twTsRecentStamp = 0;
+  twLastOowAckTime = 0;
+  twTxhash = 0;
+  twPriority = 0;
+}
+
+export type { Msghdr };

@@ -1,0 +1,323 @@
+/** struct tcp_sock and struct tcp_skb_cb: TCP's state, and what TCP keeps in an skb. */
+
+import {
+  TCPCB_ACK_SEQ,
+  TCPCB_END_SEQ,
+  TCPCB_FLAGS,
+  TCPCB_IP_DSFIELD,
+  TCPCB_SACKED,
+  TCPCB_SEQ,
+  TCPCB_TCP_FLAGS,
+  TCPCB_TCP_GSO_SEGS,
+  TCPCB_TCP_GSO_SIZE,
+} from "../../../assembly/layout.ts";
+import { u16, u32, u8 } from "../../mm/mem.ts";
+import type { TimerList } from "../../kernel/timer.ts";
+import { SkBuffHead } from "../core/skbuff.ts";
+import { InetConnectionSock } from "./inet_sock.ts";
+import type { RequestSock } from "./inet_sock.ts";
+import type { Seq } from "./seq.ts";
+import { seq } from "./seq.ts";
+
+// ---- TCP_SKB_CB(skb) ----------------------------------------------------------------------------------------------------
+
+export function tcpSkbSeq(skb: number): Seq {
+  return u32[(skb + TCPCB_SEQ) >>> 2] as unknown as Seq;
+}
+export function tcpSkbSetSeq(skb: number, s: Seq): void {
+  u32[(skb + TCPCB_SEQ) >>> 2] = s as unknown as number;
+}
+export function tcpSkbEndSeq(skb: number): Seq {
+  return u32[(skb + TCPCB_END_SEQ) >>> 2] as unknown as Seq;
+}
+export function tcpSkbSetEndSeq(skb: number, s: Seq): void {
+  u32[(skb + TCPCB_END_SEQ) >>> 2] = s as unknown as number;
+}
+export function tcpSkbAckSeq(skb: number): Seq {
+  return u32[(skb + TCPCB_ACK_SEQ) >>> 2] as unknown as Seq;
+}
+export function tcpSkbSetAckSeq(skb: number, s: Seq): void {
+  u32[(skb + TCPCB_ACK_SEQ) >>> 2] = s as unknown as number;
+}
+/** TCPHDR_* bits. */
+export function tcpSkbFlags(skb: number): number {
+  return u16[(skb + TCPCB_TCP_FLAGS) >>> 1] as number;
+}
+export function tcpSkbSetFlags(skb: number, flags: number): void {
+  u16[(skb + TCPCB_TCP_FLAGS) >>> 1] = flags;
+}
+/** TCPCB_SACKED_ACKED ... */
+export function tcpSkbSacked(skb: number): number {
+  return u8[skb + TCPCB_SACKED] as number;
+}
+export function tcpSkbSetSacked(skb: number, v: number): void {
+  u8[skb + TCPCB_SACKED] = v;
+}
+export function tcpSkbDsfield(skb: number): number {
+  return u8[skb + TCPCB_IP_DSFIELD] as number;
+}
+export function tcpSkbSetDsfield(skb: number, v: number): void {
+  u8[skb + TCPCB_IP_DSFIELD] = v;
+}
+/** tcp_skb_pcount: how many MSS-sized segments the skb stands for. */
+export function tcpSkbPcount(skb: number): number {
+  return u16[(skb + TCPCB_TCP_GSO_SEGS) >>> 1] as number;
+}
+export function tcpSkbPcountSet(skb: number, segs: number): void {
+  u16[(skb + TCPCB_TCP_GSO_SEGS) >>> 1] = segs;
+}
+/** tcp_skb_mss: bytes a segment, 0 for one segment. */
+export function tcpSkbMss(skb: number): number {
+  return u16[(skb + TCPCB_TCP_GSO_SIZE) >>> 1] as number;
+}
+export function tcpSkbMssSet(skb: number, mss: number): void {
+  u16[(skb + TCPCB_TCP_GSO_SIZE) >>> 1] = mss;
+}
+/** TCPCB_FLAG_* bits (eor, txstamp_ack, ...). */
+export function tcpSkbCbFlags(skb: number): number {
+  return u8[skb + TCPCB_FLAGS] as number;
+}
+export function tcpSkbSetCbFlags(skb: number, v: number): void {
+  u8[skb + TCPCB_FLAGS] = v;
+}
+
+// TCP_SKB_CB(skb)->sacked.
+export const TCPCB_SACKED_ACKED = 0x01;
+export const TCPCB_SACKED_RETRANS = 0x02;
+export const TCPCB_LOST = 0x04;
+export const TCPCB_TAGBITS = 0x07;
+export const TCPCB_REPAIRED = 0x10;
+export const TCPCB_EVER_RETRANS = 0x80;
+export const TCPCB_RETRANS: number = 0x02 | 0x80 | 0x10;
+
+// ---- struct tcp_options_received ------------------------------------------------------------------------------------------
+
+export class TcpOptionsReceived {
+  /** Seconds (ktime_get_seconds) when tsRecent was taken. */
+  tsRecentStamp = 0;
+  tsRecent = 0;
+  rcvTsval = 0;
+  rcvTsecr = 0;
+  sawTstamp = false;
+  tstampOk = false;
+  /** SACK is usable (option seen on the SYN); bit 2 = DSACK seen. */
+  sackOk = 0;
+  dsack = false;
+  wscaleOk = false;
+  sndWscale = 0;
+  rcvWscale = 0;
+  sawUnknown = false;
+  numSacks = 0;
+  userMss = 0;
+  mssClamp = 0;
+  accecn = -1;
+}
+
+/** start_seq .. end_seq. */
+export class TcpSackBlock {
+  startSeq: Seq = seq(0);
+  endSeq: Seq = seq(0);
+}
+
+export class TcpFastopenCookie {
+  len = 0;
+  exp = false;
+  readonly val: Uint8Array = new Uint8Array(16);
+}
+
+export class TcpFastopenRequest {
+  cookie: TcpFastopenCookie = new TcpFastopenCookie();
+  /** Bytes of the caller's data that went into the SYN. */
+  copied = 0;
+  size = 0;
+  data: object | null = null;
+}
+
+// ---- struct tcp_sock --------------------------------------------------------------------------------------------------------
+
+/**
+ * All *Mstamp and *Us fields are microseconds; *Stamp ones marked (jiffies) are whole milliseconds; lengths are bytes
+ * unless the name says packets.
+ */
+export class TcpSock extends InetConnectionSock {
+  /** Header bytes of the next segment: 20 + established options. */
+  tcpHeaderLen = 20;
+  /** Bytes of one GSO segment's worth: max super-packet in segments. */
+  gsoSegs = 0;
+  /** Header prediction word: data offset, ACK and window of the expected segment, as on the wire (host u32). */
+  predFlags = 0;
+  bytesReceived = 0;
+  segsIn = 0;
+  dataSegsIn = 0;
+  rcvNxt: Seq = seq(0);
+  copiedSeq: Seq = seq(0);
+  rcvWup: Seq = seq(0);
+  sndNxt: Seq = seq(0);
+  segsOut = 0;
+  dataSegsOut = 0;
+  bytesSent = 0;
+  bytesAcked = 0;
+  dsackDups = 0;
+  sndUna: Seq = seq(0);
+  sndSml: Seq = seq(0);
+  /** (jiffies) */
+  rcvTstamp = 0;
+  /** (jiffies) */
+  lsndtime = 0;
+  lastOowAckTime = 0;
+  compressedAck = 0;
+  dupAckCounter = 0;
+  compressedAckRcvNxt: Seq = seq(0);
+  tsoffset = 0;
+  sndWl1: Seq = seq(0);
+  sndWnd = 0;
+  maxWindow = 0;
+  mssCache = 0;
+  windowClamp = 0;
+  rcvSsthresh = 0;
+  scalingRatio = 0;
+  advmss = 0;
+  rcvWnd = 0;
+  writeSeq: Seq = seq(0);
+  pushedSeq: Seq = seq(0);
+  lostOut = 0;
+  sackedOut = 0;
+  retransOut = 0;
+  packetsOut = 0;
+  maxPacketsOut = 0;
+  cwndUsageSeq: Seq = seq(0);
+  isCwndLimited = false;
+  maxPacketsSeq: Seq = seq(0);
+  urgData = 0;
+  urgSeq: Seq = seq(0);
+  sndUp: Seq = seq(0);
+  /** SYN retransmits' tail-drop etc. */
+  totalRetrans = 0;
+  bytesRetrans = 0;
+  /** TCP_NAGLE_OFF | TCP_NAGLE_CORK | TCP_NAGLE_PUSH. */
+  nonagle = 0;
+  thinLto = false;
+  repair = false;
+  frto = false;
+  recvmsgInq = false;
+  repairQueue = 0;
+  saveSyn = 0;
+  savedSyn: Uint8Array | null = null;
+  synData = false;
+  synFastopen = false;
+  synFastopenExp = false;
+  synFastopenCh = false;
+  synDataAcked = false;
+  fastopenConnect = false;
+  fastopenNoCookie = false;
+  fastopenClientFail = 0;
+  fastopenReq: TcpFastopenRequest | null = null;
+  fastopenRsk: RequestSock | null = null;
+  isSackReneg = false;
+  /** Time stamps: microseconds of the last event (tcp_mstamp) and of it as clock for rate samples. */
+  tcpMstamp = 0;
+  /** RTT measurement: microseconds << 3 and << 2 as in the kernel. */
+  srttUs = 0;
+  mdevUs = 0;
+  mdevMaxUs = 0;
+  rttvarUs = 0;
+  rttSeq: Seq = seq(0);
+  /** Windowed min filter of RTT (struct minmax): three samples {t, v}. */
+  readonly rttMin: Float64Array = new Float64Array(6);
+  sndSsthresh = 0x7fffffff;
+  sndCwnd = 10;
+  sndCwndCnt = 0;
+  sndCwndClamp = 0xffffffff;
+  /** (jiffies) */
+  sndCwndUsed = 0;
+  /** (jiffies) */
+  sndCwndStamp = 0;
+  priorCwnd = 0;
+  prrDelivered = 0;
+  prrOut = 0;
+  lastDelivered = 0;
+  delivered = 0;
+  deliveredCe = 0;
+  lost = 0;
+  appLimited = 0;
+  firstTxMstamp = 0;
+  deliveredMstamp = 0;
+  rateDelivered = 0;
+  rateIntervalUs = 0;
+  rateAppLimited = false;
+  /** Sorted by time of (re)transmission is not kept: RACK walks the rtx queue from its head. */
+  readonly tcpRtxQueue: SkBuffHead = new SkBuffHead();
+  /** Out-of-order segments in sequence order, no overlaps. */
+  readonly outOfOrderQueue: SkBuffHead = new SkBuffHead();
+  oooLastSkb = 0;
+  readonly duplicateSack: TcpSackBlock[] = [new TcpSackBlock()];
+  readonly selectiveAcks: TcpSackBlock[] = [new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock()];
+  readonly recvSackCache: TcpSackBlock[] = [new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock()];
+  highestSack = 0;
+  lostSkbHint = 0;
+  retransmitSkbHint = 0;
+  lostCntHint = 0;
+  priorSsthresh = 0;
+  highSeq: Seq = seq(0);
+  /** tcp_jiffies/ts of the first retransmission of the episode (TS clock ms); 0 = none. */
+  retransStamp = 0;
+  undoMarker: Seq = seq(0);
+  undoMarkerSet = false;
+  undoRetrans = -1;
+  tlpHighSeq: Seq = seq(0);
+  tlpHighSeqSet = false;
+  tlpRetrans = false;
+  reordering = 3;
+  reordSeen = 0;
+  // tp->rack
+  rackMstamp = 0;
+  rackRttUs = 0;
+  rackEndSeq: Seq = seq(0);
+  rackLastDelivered = 0;
+  rackReoWndSteps = 1;
+  rackReoWndPersist = 0;
+  rackDsackSeen = false;
+  rackAdvanced = false;
+  keepaliveTime = 0;
+  keepaliveIntvl = 0;
+  keepaliveProbes = 0;
+  linger2 = 0;
+  // Receiver: tp->rcv_rtt_est, tp->rcvq_space.
+  rcvRttEstRttUs = 0;
+  rcvRttEstSeq: Seq = seq(0);
+  rcvRttEstTime = 0;
+  rcvRttLastTsecr = 0;
+  rcvqSpaceSpace = 0;
+  rcvqSpaceSeq: Seq = seq(0);
+  rcvqSpaceTime = 0;
+  /** ECN: TCP_ECN_OK | TCP_ECN_QUEUE_CWR | TCP_ECN_DEMAND_CWR | TCP_ECN_SEEN. */
+  ecnFlags = 0;
+  /** Unsent low water mark (TCP_NOTSENT_LOWAT); 0 = the sysctl. */
+  notsentLowat = 0;
+  mtuProbeProbeSeqStart: Seq = seq(0);
+  mtuProbeProbeSeqEnd: Seq = seq(0);
+  plbRehash = 0;
+  timeoutRehash = 0;
+  mtuInfo = 0;
+  chronoType = 0;
+  chronoStart = 0;
+  readonly chronoStat: Float64Array = new Float64Array(3);
+  totalRto = 0;
+  totalRtoRecoveries = 0;
+  totalRtoTime = 0;
+  rtoStamp = 0;
+  reordCnt = 0;
+  synSkbs = 0;
+  isMptcp = false;
+  readonly rxOpt: TcpOptionsReceived = new TcpOptionsReceived();
+  pacingTimer: TimerList = null as unknown as TimerList;
+  compressedAckTimer: TimerList = null as unknown as TimerList;
+  /** EDT: microseconds when the last skb may leave. */
+  tcpWstampNs = 0;
+  tcpClockCache = 0;
+  /** TSQ_* and deferred-work bits (sk_tsq_flags). */
+  tsqFlags = 0;
+  dsackSeen = 0;
+  rcvOoopack = 0;
+  tcpTxDelay = 0;
+}
