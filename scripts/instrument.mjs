@@ -1,0 +1,169 @@
+// What gcc -pg does for ftrace: every top-level function of the traced folders gets a hook at its entry. It is put
+// there at build time, in dist/ and (by the vitest plugin) in the modules under test, so the sources carry no clutter:
+//
+//   export function ipOutput(net, sk, skb) { if (__ft.on && __ft.enter(ipOutput)) return __ft.call(...); <the body> }
+//
+// While the tracer is off, that is one load and one branch, and none at all as long as it was never on: `on` is then a
+// constant to V8's optimizing compiler. While it is on, `call` records the call and calls the function again, and
+// that time `enter` lets it through to its body.
+//
+// Which functions: every top-level `function name() {}` that is no async or generator function, except
+//  - those whose body is one short return or expression statement without calls (field accessors), unless `/* trace */`
+//    stands in the comment before the function;
+//  - those with `/* notrace */` in the comment before them;
+//  - all those of a file that has the comment `/* notrace file */`.
+import { readFileSync } from "node:fs";
+import { dirname, posix, relative, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse } from "acorn";
+import MagicString from "magic-string";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const TRACER = "src/kernel/ftrace";
+const TRACED = /^src\/(?:net|drivers)\/.*\.ts$|^src\/mm\/skbuff[\w.]*\.ts$/;
+const NOT_TRACED = /\.d\.ts$|\.wasm\.ts$/;
+/** The longest one-statement body that counts as an accessor, in characters without the indentation. */
+const ACCESSOR_LENGTH = 100;
+/** Calls that don't make an accessor a function worth tracing. */
+const PLAIN_CALL = /^(?:[gs]et(?:Uint|Int|Float|BigInt|BigUint)\d+|Math\.\w+|String|Number|Boolean)$/;
+
+export function shouldInstrument(file) {
+  return TRACED.test(file) && !NOT_TRACED.test(file);
+}
+
+/** name -> { line, mark } of the top-level functions of a TypeScript source. */
+function marksOf(source) {
+  const marks = new Map();
+  const lines = source.split("\n");
+  for (let i = 0; i < lines.length; i++) {
+    const match = /^(?:export\s+)?function\s+([\w$]+)/.exec(lines[i]);
+    if (!match) continue;
+    let mark = "";
+    let j = i - 1;
+    // The comment before it: line comments, or a block that ends on the line above.
+    while (j >= 0 && /^\s*(?:\/\/|\/\*|\*)/.test(lines[j])) {
+      const found = /\/\*\s*(notrace|trace)\s*\*\/|\/\/\s*(notrace|trace)\s*$/.exec(lines[j]);
+      if (found) mark ||= found[1] ?? found[2];
+      j--;
+    }
+    marks.set(match[1], { line: i + 1, mark: mark || (marks.get(match[1])?.mark ?? "") });
+  }
+  return marks;
+}
+
+/** Calls `visit(node)` for the node and everything below it; a visit that returns false is not descended into. */
+function walk(node, visit) {
+  if (visit(node) === false) return;
+  for (const key in node) {
+    const child = node[key];
+    if (Array.isArray(child)) {
+      for (const one of child) if (one && typeof one.type === "string") walk(one, visit);
+    } else if (child && typeof child.type === "string") walk(child, visit);
+  }
+}
+
+function isAccessor(body, code) {
+  if (body.length !== 1) return body.length === 0;
+  const [statement] = body;
+  if (statement.type !== "ReturnStatement" && statement.type !== "ExpressionStatement") return false;
+  const text = code.slice(statement.start, statement.end).replace(/\s+/g, " ");
+  if (text.length >= ACCESSOR_LENGTH) return false;
+  let calls = false;
+  walk(statement, (node) => {
+    if (node.type === "NewExpression") calls = true;
+    if (node.type !== "CallExpression") return;
+    const { callee } = node;
+    const name =
+      callee.type === "Identifier"
+        ? callee.name
+        : callee.type === "MemberExpression" && callee.object.name === "Math"
+          ? `Math.${callee.property.name}`
+          : callee.type === "MemberExpression"
+            ? callee.property.name
+            : "";
+    if (!PLAIN_CALL.test(name ?? "")) calls = true;
+  });
+  return !calls;
+}
+
+/** Whether the function's own scope binds its name again, so that it can't refer to itself. */
+function rebindsName(fn) {
+  const { name } = fn.id;
+  let found = false;
+  const inPattern = (pattern) => walk(pattern, (node) => void (node.type === "Identifier" && node.name === name && (found = true)));
+  for (const param of fn.params) inPattern(param.type === "AssignmentPattern" ? param.left : param);
+  walk(fn.body, (node) => {
+    if (node.type === "VariableDeclarator") inPattern(node.id);
+    if (/Function|Class/.test(node.type)) {
+      if (node.type === "FunctionDeclaration" && node.id.name === name) found = true;
+      return false;
+    }
+    return undefined;
+  });
+  return found;
+}
+
+function usesThis(fn) {
+  let found = false;
+  walk(fn.body, (node) => {
+    if (node.type === "ThisExpression") found = true;
+    return !/^(?:FunctionDeclaration|FunctionExpression|ClassDeclaration|ClassExpression)$/.test(node.type);
+  });
+  return found;
+}
+
+function parametersOf(fn) {
+  const names = [];
+  const values = [];
+  for (const param of fn.params) {
+    const target = param.type === "AssignmentPattern" ? param.left : param;
+    const rest = target.type === "RestElement";
+    const bound = rest ? target.argument : target;
+    // A destructured parameter has no name to pass on: all of them are taken from `arguments` then.
+    if (bound.type !== "Identifier") return { names: fn.params.map((_, i) => `arg${i}`), values: "Array.from(arguments)" };
+    names.push(bound.name);
+    values.push(rest ? `...${bound.name}` : bound.name);
+  }
+  return { names, values: `[${values.join(", ")}]` };
+}
+
+export function instrument(code, file, { original = code, extension = ".ts" } = {}) {
+  if (/\/\*\s*notrace file\s*\*\//.test(original)) return undefined;
+  const program = parse(code, { ecmaVersion: "latest", sourceType: "module" });
+  const marks = marksOf(original);
+  const inSrc = file.replace(/^src\//, "");
+  const out = new MagicString(code);
+  const traced = [];
+  for (const statement of program.body) {
+    const fn = statement.type === "ExportNamedDeclaration" ? statement.declaration : statement;
+    if (fn?.type !== "FunctionDeclaration" || fn.async || fn.generator) continue;
+    const { name } = fn.id;
+    const { mark, line } = marks.get(name) ?? { mark: "", line: 0 };
+    if (mark === "notrace" || (mark !== "trace" && isAccessor(fn.body.body, code)) || rebindsName(fn)) continue;
+    const { names, values } = parametersOf(fn);
+    const given = [JSON.stringify(name), JSON.stringify(inSrc), line, JSON.stringify(names.join(",")), name, values];
+    if (usesThis(fn)) given.push("this");
+    // On the line of the brace: every line keeps its number.
+    out.appendRight(fn.body.start + 1, ` if (__ft.on && __ft.enter(${name})) return __ft.call(${given.join(", ")});`);
+    traced.push(name);
+  }
+  if (traced.length === 0) return undefined;
+  let tracer = posix.relative(posix.dirname(file), TRACER) + extension;
+  if (!tracer.startsWith(".")) tracer = `./${tracer}`;
+  out.prepend(`import { ftrace as __ft } from ${JSON.stringify(tracer)}; `);
+  return { code: out.toString(), map: out.generateMap({ source: file, hires: true }), traced };
+}
+
+export function instrumentPlugin() {
+  return {
+    name: "skbuff:instrument",
+    enforce: "post",
+    transform(code, id) {
+      const path = id.replace(/[?#].*$/, "");
+      const file = relative(root, path).split(sep).join("/");
+      if (!shouldInstrument(file)) return null;
+      const done = instrument(code, file, { original: readFileSync(path, "utf8") });
+      return done ? { code: done.code, map: done.map } : null;
+    },
+  };
+}
