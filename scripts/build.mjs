@@ -153,7 +153,8 @@ export function build(options = {}) {
   const wasm = buildWasm(options);
   if (options.debug) buildWasm({ ...options, debug: false });
   const dist = options.wasm ? false : buildDist(options);
-  if (wasm || dist) console.log(`skbuff: built ${[wasm && "build/skbuff.wasm", dist && "dist/"].filter(Boolean).join(", ")}`);
+  if (wasm || dist)
+    console.log(`skbuff: built ${[wasm && "build/skbuff.wasm", dist && "dist/"].filter(Boolean).join(", ")}`);
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {

@@ -90,7 +90,8 @@ function isAccessor(body, code) {
 function rebindsName(fn) {
   const { name } = fn.id;
   let found = false;
-  const inPattern = (pattern) => walk(pattern, (node) => void (node.type === "Identifier" && node.name === name && (found = true)));
+  const inPattern = (pattern) =>
+    walk(pattern, (node) => void (node.type === "Identifier" && node.name === name && (found = true)));
   for (const param of fn.params) inPattern(param.type === "AssignmentPattern" ? param.left : param);
   walk(fn.body, (node) => {
     if (node.type === "VariableDeclarator") inPattern(node.id);
@@ -120,7 +121,8 @@ function parametersOf(fn) {
     const rest = target.type === "RestElement";
     const bound = rest ? target.argument : target;
     // A destructured parameter has no name to pass on: all of them are taken from `arguments` then.
-    if (bound.type !== "Identifier") return { names: fn.params.map((_, i) => `arg${i}`), values: "Array.from(arguments)" };
+    if (bound.type !== "Identifier")
+      return { names: fn.params.map((_, i) => `arg${i}`), values: "Array.from(arguments)" };
     names.push(bound.name);
     values.push(rest ? `...${bound.name}` : bound.name);
   }
