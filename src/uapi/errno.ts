@@ -131,9 +131,9 @@ export const EOWNERDEAD = 130;
 export const ENOTRECOVERABLE = 131;
 export const ERFKILL = 132;
 export const EHWPOISON = 133;
-export const EWOULDBLOCK = EAGAIN;
-export const EDEADLOCK = EDEADLK;
-export const ENOTSUP = EOPNOTSUPP;
+export const EWOULDBLOCK: number = EAGAIN;
+export const EDEADLOCK: number = EDEADLK;
+export const ENOTSUP: number = EOPNOTSUPP;
 
 // Kernel-internal ones (linux/errno.h), which never reach a caller of a system call.
 export const ERESTARTSYS = 512;

@@ -153,7 +153,7 @@ export const MSG_NO_SHARED_FRAGS = 0x80000;
 export const MSG_SENDPAGE_DECRYPTED = 0x100000;
 export const MSG_SOCK_DEVMEM = 0x2000000;
 export const MSG_SPLICE_PAGES = 0x8000000;
-export const MSG_EOF = MSG_FIN;
+export const MSG_EOF = 0x200;
 
 // Levels of setsockopt(2).
 export const SOL_RAW = 255;
