@@ -86,6 +86,8 @@ export class RequestSockQueue {
   fastopenqQlen = 0;
   fastopenqMaxQlen = 0;
   synfloodWarned = false;
+  /** TCP_DEFER_ACCEPT, in SYN-ACK retransmits; 0 = off. */
+  rskqDeferAccept = 0;
 }
 
 export class InetConnectionSock extends InetSock {
