@@ -1,4 +1,5 @@
-// Why an skb was dropped: enum skb_drop_reason of include/net/dropreason-core.h of Linux 6.18; the subsystems' own reasons (openvswitch, mac80211) are left out.
+// Why an skb was dropped: enum skb_drop_reason of include/net/dropreason-core.h, Linux 6.18. The reasons of subsystems
+// (openvswitch, mac80211) are left out.
 
 /** Not dropped (yet): the reason of functions that may still succeed. */
 export const SKB_NOT_DROPPED_YET = 0;
