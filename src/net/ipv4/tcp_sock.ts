@@ -16,6 +16,9 @@ import type { TimerList } from "../../kernel/timer.ts";
 import { SkBuffHead } from "../core/skbuff.ts";
 import { InetConnectionSock } from "./inet_sock.ts";
 import type { RequestSock } from "./inet_sock.ts";
+import type { DstEntry } from "../core/dst.ts";
+import type { Sock } from "../core/sock.ts";
+import type { FlowI4 } from "./flow.ts";
 import type { Seq } from "./seq.ts";
 import { seq } from "./seq.ts";
 
@@ -321,3 +324,29 @@ export class TcpSock extends InetConnectionSock {
   rcvOoopack = 0;
   tcpTxDelay = 0;
 }
+
+// ---- struct tcp_request_sock_ops ------------------------------------------------------------------------------------------
+
+/** struct tcp_request_sock_ops: what the address family does for a request in SYN_RECV. */
+export interface TcpRequestSockOps {
+  /** The MSS that is assumed when the SYN carries none. */
+  readonly mssClamp: number;
+  /** Fills in the request's addresses from the SYN and routes the SYN-ACK; null = no route. */
+  routeReq(sk: Sock, skb: number, fl: FlowI4, req: RequestSock): DstEntry | null;
+  initSeq(skb: number): number;
+  initTsOff(sk: Sock, skb: number): number;
+  sendSynack(
+    sk: Sock,
+    dst: DstEntry | null,
+    fl: FlowI4 | null,
+    req: RequestSock,
+    foc: TcpFastopenCookie | null,
+    synackType: number,
+    synSkb: number,
+  ): number;
+}
+
+// enum tcp_synack_type.
+export const TCP_SYNACK_NORMAL = 0;
+export const TCP_SYNACK_FASTOPEN = 1;
+export const TCP_SYNACK_COOKIE = 2;
