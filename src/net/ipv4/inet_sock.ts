@@ -5,6 +5,8 @@ import { Sock } from "../core/sock.ts";
 import type { Msghdr, OptVal, ErrBox } from "../core/sock.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { FlowI4 } from "./flow.ts";
+import type { InetCork } from "./ip.ts";
+import type { IpOptions } from "./ip_options.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
 
 export const inetIsAccept: (sk: Sock) => boolean = (sk) => sk.skcState === 10;
@@ -35,10 +37,20 @@ export class InetSock extends Sock {
   deferConnect = false;
   /** The next IP id of a connected socket. */
   inetId = 0;
-  /** IP options sent with every packet (raw option bytes, padded to 4); null = none. */
-  inetOpt: Uint8Array | null = null;
+  /** IP options sent with every packet, compiled (inet->inet_opt); null = none. */
+  inetOpt: IpOptions | null = null;
   /** inet->cork.fl: the flow of a connected socket. */
   readonly corkFl: FlowI4 = new FlowI4();
+  /** inet->cork.base: made by the first corked send (see inetCork in ip_output.ts); null = never corked. */
+  cork: InetCork | null = null;
+  /** IP_UNICAST_IF: the ifindex to send from. */
+  ucIndex = 0;
+  /** IP_MULTICAST_ALL: deliver from groups that others of this host joined. */
+  mcAll = true;
+  recverrRfc4884 = false;
+  nodefrag = false;
+  /** IP_LOCAL_PORT_RANGE: low | high << 16 (u32); 0 = the sysctl's. */
+  localPortRange = 0;
 }
 
 /** struct inet_connection_sock_af_ops: the address family's half of a connection. */
@@ -172,7 +184,8 @@ export class RequestSock extends Sock {
   irRmtAddr = 0;
   irNum = 0;
   irRmtPort = 0;
-  ireqOpt: Uint8Array | null = null;
+  /** The options of the SYN, turned around: sent with the SYN-ACK and inherited by the child. */
+  ireqOpt: IpOptions | null = null;
   cookieTs = false;
   rskRcvWnd = 0;
   rskWindowClamp = 0;

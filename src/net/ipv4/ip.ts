@@ -1,0 +1,369 @@
+/**
+ * include/net/ip.h: the view of an IPv4 header (RFC 791 §3.1), the IPv4 part of skb->cb, and what the output path is
+ * asked with.
+ *
+ * The header accessors take the *address* of a header, `ipHdr(skb)`. They read 20 bytes and nothing behind them: after
+ * `ipRcvCore` let a packet pass (or `pskbMayPull` of the header) none of them reads outside of the packet. Whatever
+ * may move the head (`pskbMayPull`, `skbCow`, `pskbExpandHead`) invalidates the address.
+ */
+
+import {
+  CHECKSUM_PARTIAL,
+  IPCB_FLAGS,
+  IPCB_FRAG_MAX_SIZE,
+  IPCB_IIF,
+  IPCB_NEXTHOP,
+  IPCB_OPT_FLAGS,
+  IPCB_OPTLEN,
+  IPCB_ROUTER_ALERT,
+  IPCB_RR,
+  IPCB_SRR,
+  IPCB_TS,
+  SKB_IP_SUMMED,
+  SKB_NETWORK_HEADER,
+  SKB_TRANSPORT_HEADER,
+} from "../../../assembly/layout.ts";
+import { dv, u16, u32, u8 } from "../../mm/mem.ts";
+import { IP_MF, IP_OFFSET } from "../../uapi/ip.ts";
+import type { DstEntry } from "../core/dst.ts";
+import type { Sock } from "../core/sock.ts";
+import type { FlowI4 } from "./flow.ts";
+import type { InetSock } from "./inet_sock.ts";
+import type { IpOptions } from "./ip_options.ts";
+
+/** The smallest MTU that IPv4 works with (RFC 791 §3.2: every module must forward 68 octets). */
+export const IPV4_MIN_MTU = 68;
+export const IPV4_MAX_PMTU = 65535;
+/** sizeof(struct iphdr). */
+export const IPHDR_SIZE = 20;
+
+// ---- struct iphdr -------------------------------------------------------------------------------------------------------
+//
+//   0                   1                   2                   3
+//   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//  |Version|  IHL  |Type of Service|          Total Length         |  0
+//  |         Identification        |Flags|      Fragment Offset    |  4
+//  |  Time to Live |    Protocol   |         Header Checksum       |  8
+//  |                       Source Address                          | 12
+//  |                    Destination Address                        | 16
+
+/** ip_hdr: the address of the skb's network header. */
+export function ipHdr(skb: number): number {
+  return u32[(skb + SKB_NETWORK_HEADER) >>> 2];
+}
+/** ip_hdrlen: bytes of the skb's IP header, options included. */
+export function ipHdrlen(skb: number): number {
+  return (u8[u32[(skb + SKB_NETWORK_HEADER) >>> 2]] & 15) << 2;
+}
+/** ip_transport_len: bytes of the datagram behind the IP header. */
+export function ipTransportLen(skb: number): number {
+  const iph = u32[(skb + SKB_NETWORK_HEADER) >>> 2];
+  return dv.getUint16(iph + 2) - ((u8[iph] & 15) << 2);
+}
+export function ipHdrVersion(iph: number): number {
+  return u8[iph] >>> 4;
+}
+/** Header length in 32-bit words, as on the wire. */
+export function ipHdrIhl(iph: number): number {
+  return u8[iph] & 15;
+}
+/** Header length in bytes. */
+export function ipHdrLen(iph: number): number {
+  return (u8[iph] & 15) << 2;
+}
+export function ipHdrSetVersionIhl(iph: number, ihl: number): void {
+  u8[iph] = 0x40 | ihl;
+}
+export function ipHdrTos(iph: number): number {
+  return u8[iph + 1];
+}
+export function ipHdrSetTos(iph: number, tos: number): void {
+  u8[iph + 1] = tos;
+}
+export function ipHdrTotLen(iph: number): number {
+  return dv.getUint16(iph + 2);
+}
+export function ipHdrSetTotLen(iph: number, len: number): void {
+  dv.setUint16(iph + 2, len);
+}
+export function ipHdrId(iph: number): number {
+  return dv.getUint16(iph + 4);
+}
+export function ipHdrSetId(iph: number, id: number): void {
+  dv.setUint16(iph + 4, id);
+}
+/** Flags (IP_DF, IP_MF) and offset in units of 8 bytes (IP_OFFSET). */
+export function ipHdrFragOff(iph: number): number {
+  return dv.getUint16(iph + 6);
+}
+export function ipHdrSetFragOff(iph: number, off: number): void {
+  dv.setUint16(iph + 6, off);
+}
+export function ipHdrTtl(iph: number): number {
+  return u8[iph + 8];
+}
+export function ipHdrSetTtl(iph: number, ttl: number): void {
+  u8[iph + 8] = ttl;
+}
+export function ipHdrProtocol(iph: number): number {
+  return u8[iph + 9];
+}
+export function ipHdrSetProtocol(iph: number, protocol: number): void {
+  u8[iph + 9] = protocol;
+}
+export function ipHdrCheck(iph: number): number {
+  return dv.getUint16(iph + 10);
+}
+export function ipHdrSetCheck(iph: number, check: number): void {
+  dv.setUint16(iph + 10, check);
+}
+export function ipHdrSaddr(iph: number): number {
+  return dv.getUint32(iph + 12);
+}
+export function ipHdrSetSaddr(iph: number, saddr: number): void {
+  dv.setUint32(iph + 12, saddr);
+}
+export function ipHdrDaddr(iph: number): number {
+  return dv.getUint32(iph + 16);
+}
+export function ipHdrSetDaddr(iph: number, daddr: number): void {
+  dv.setUint32(iph + 16, daddr);
+}
+/** ip_is_fragment. */
+export function ipIsFragment(iph: number): boolean {
+  return (dv.getUint16(iph + 6) & (IP_MF | IP_OFFSET)) !== 0;
+}
+
+/**
+ * ip_fast_csum: the header checksum of `ihl` words, 0 if the one in the header is right. Computed here and not in wasm:
+ * five to fifteen words cost less than a call across the boundary. The sum is byte order independent (RFC 1071 §2), so
+ * the u16 view does.
+ */
+export function ipFastCsumOf(iph: number, ihl: number): number {
+  let sum = 0;
+  if ((iph & 1) === 0) {
+    for (let i = iph >>> 1, end = i + ihl * 2; i < end; i++) sum += u16[i];
+    sum = (sum & 0xffff) + (sum >>> 16);
+    sum += sum >>> 16;
+    sum = ~sum & 0xffff;
+    return ((sum << 8) | (sum >>> 8)) & 0xffff;
+  }
+  for (let a = iph, end = iph + ihl * 4; a < end; a += 2) sum += (u8[a] << 8) | u8[a + 1];
+  sum = (sum & 0xffff) + (sum >>> 16);
+  sum += sum >>> 16;
+  return ~sum & 0xffff;
+}
+
+/** ip_send_check: computes the header checksum and writes it. */
+export function ipSendCheck(iph: number): void {
+  dv.setUint16(iph + 10, 0);
+  dv.setUint16(iph + 10, ipFastCsumOf(iph, u8[iph] & 15));
+}
+
+/** ip_decrease_ttl: one hop less, with the checksum updated incrementally (RFC 1141, RFC 1624). Returns the new ttl. */
+export function ipDecreaseTtl(iph: number): number {
+  let check = dv.getUint16(iph + 10) + 0x0100;
+  check += check >= 0xffff ? 1 : 0;
+  dv.setUint16(iph + 10, check & 0xffff);
+  const ttl = (u8[iph + 8] - 1) & 0xff;
+  u8[iph + 8] = ttl;
+  return ttl;
+}
+
+// ---- IPCB(skb): struct inet_skb_parm --------------------------------------------------------------------------------------
+
+export const IPSKB_FORWARDED = 1;
+export const IPSKB_FRAG_COMPLETE = 8;
+export const IPSKB_REROUTED = 16;
+export const IPSKB_DOREDIRECT = 32;
+/** The datagram arrived in fragments and one of them had DF set. */
+export const IPSKB_FRAG_PMTU = 64;
+export const IPSKB_MULTIPATH = 512;
+
+// IPCB_OPT_FLAGS.
+export const OPT_IS_STRICTROUTE = 1;
+export const OPT_SRR_IS_HIT = 2;
+export const OPT_IS_CHANGED = 4;
+export const OPT_RR_NEEDADDR = 8;
+export const OPT_TS_NEEDTIME = 16;
+export const OPT_TS_NEEDADDR = 32;
+
+export function ipcbFlags(skb: number): number {
+  return u16[(skb + IPCB_FLAGS) >>> 1];
+}
+export function ipcbSetFlags(skb: number, flags: number): void {
+  u16[(skb + IPCB_FLAGS) >>> 1] = flags;
+}
+/** The largest fragment that a reassembled datagram came in; 0 = it came whole. */
+export function ipcbFragMaxSize(skb: number): number {
+  return u16[(skb + IPCB_FRAG_MAX_SIZE) >>> 1];
+}
+export function ipcbSetFragMaxSize(skb: number, size: number): void {
+  u16[(skb + IPCB_FRAG_MAX_SIZE) >>> 1] = size;
+}
+export function ipcbIif(skb: number): number {
+  return u32[(skb + IPCB_IIF) >>> 2];
+}
+export function ipcbSetIif(skb: number, iif: number): void {
+  u32[(skb + IPCB_IIF) >>> 2] = iif;
+}
+export function ipcbOptlen(skb: number): number {
+  return u8[skb + IPCB_OPTLEN];
+}
+/** memset(IPCB(skb), 0). */
+export function ipcbClear(skb: number): void {
+  u16[(skb + IPCB_FLAGS) >>> 1] = 0;
+  u16[(skb + IPCB_FRAG_MAX_SIZE) >>> 1] = 0;
+  u32[(skb + IPCB_IIF) >>> 2] = 0;
+  ipcbOptClear(skb);
+}
+/** memset(&IPCB(skb)->opt, 0). */
+export function ipcbOptClear(skb: number): void {
+  u8[skb + IPCB_OPTLEN] = 0;
+  u8[skb + IPCB_SRR] = 0;
+  u8[skb + IPCB_RR] = 0;
+  u8[skb + IPCB_TS] = 0;
+  u8[skb + IPCB_ROUTER_ALERT] = 0;
+  u8[skb + IPCB_OPT_FLAGS] = 0;
+  u32[(skb + IPCB_NEXTHOP) >>> 2] = 0;
+}
+/** *IPCB(to) = *IPCB(from). */
+export function ipcbCopy(to: number, from: number): void {
+  u16[(to + IPCB_FLAGS) >>> 1] = u16[(from + IPCB_FLAGS) >>> 1];
+  u16[(to + IPCB_FRAG_MAX_SIZE) >>> 1] = u16[(from + IPCB_FRAG_MAX_SIZE) >>> 1];
+  u32[(to + IPCB_IIF) >>> 2] = u32[(from + IPCB_IIF) >>> 2];
+  u8[to + IPCB_OPTLEN] = u8[from + IPCB_OPTLEN];
+  u8[to + IPCB_SRR] = u8[from + IPCB_SRR];
+  u8[to + IPCB_RR] = u8[from + IPCB_RR];
+  u8[to + IPCB_TS] = u8[from + IPCB_TS];
+  u8[to + IPCB_ROUTER_ALERT] = u8[from + IPCB_ROUTER_ALERT];
+  u8[to + IPCB_OPT_FLAGS] = u8[from + IPCB_OPT_FLAGS];
+  u32[(to + IPCB_NEXTHOP) >>> 2] = u32[(from + IPCB_NEXTHOP) >>> 2];
+}
+
+// ---- what a sender asks for -------------------------------------------------------------------------------------------------
+
+/** struct ipcm_cookie: per-call sending parameters, from the socket (ipcmInitSk) and from control messages. */
+export class IpcmCookie {
+  /** Source address asked for with IP_PKTINFO; 0 = the route decides. */
+  addr = 0;
+  oif = 0;
+  opt: IpOptions | null = null;
+  protocol = 0;
+  /** 0 = the socket's. */
+  ttl = 0;
+  /** -1 = the socket's. */
+  tos = -1;
+  priority = 0;
+  gsoSize = 0;
+  mark = 0;
+  tsflags = 0;
+  tsOptId = 0;
+  /** SO_TXTIME, microseconds; 0 = now. */
+  transmitTime = 0;
+}
+
+/** ipcm_init. */
+export function ipcmInit(ipc: IpcmCookie): void {
+  ipc.addr = 0;
+  ipc.oif = 0;
+  ipc.opt = null;
+  ipc.protocol = 0;
+  ipc.ttl = 0;
+  ipc.tos = -1;
+  ipc.priority = 0;
+  ipc.gsoSize = 0;
+  ipc.mark = 0;
+  ipc.tsflags = 0;
+  ipc.tsOptId = 0;
+  ipc.transmitTime = 0;
+}
+
+/** ipcm_init_sk. */
+export function ipcmInitSk(ipc: IpcmCookie, inet: InetSock): void {
+  ipcmInit(ipc);
+  ipc.mark = inet.skMark;
+  ipc.priority = inet.skPriority;
+  ipc.tos = inet.tos;
+  ipc.tsflags = inet.skTsflags;
+  ipc.oif = inet.skcBoundDevIf;
+  ipc.addr = inet.inetSaddr;
+  ipc.protocol = inet.skcNum;
+}
+
+/** get_rttos: the tos of the route lookup of a call. */
+export function getRttos(ipc: IpcmCookie, inet: InetSock): number {
+  return (ipc.tos !== -1 ? ipc.tos : inet.tos) & 0xfc;
+}
+
+export const IPCORK_OPT = 1;
+export const IPCORK_TS_OPT_ID = 4;
+
+/** struct inet_cork: what stays fixed while a datagram is put together from several sends. */
+export class InetCork {
+  /** IPCORK_*. */
+  flags = 0;
+  addr = 0;
+  opt: IpOptions | null = null;
+  /** Bytes of one IP packet: the path MTU, or the device's. */
+  fragsize = 0;
+  /** Bytes of payload so far, headers of the transport included. */
+  length = 0;
+  dst: DstEntry | null = null;
+  ttl = 0;
+  tos = -1;
+  priority = 0;
+  gsoSize = 0;
+  mark = 0;
+  tsflags = 0;
+  tsOptId = 0;
+  transmitTime = 0;
+  /** The flow that the first call looked up (inet_cork_full.fl). */
+  fl: FlowI4 | null = null;
+}
+
+/** struct ip_reply_arg: a segment that answers a packet which has no full socket (RST, ACK in TIME_WAIT). */
+export class IpReplyArg {
+  /** The transport header (and payload), network order, checksum field 0. */
+  readonly iov: Uint8Array;
+  /** How many bytes of `iov` are to be sent. */
+  len = 0;
+  /** The unfolded sum of the pseudo header (csumTcpUdpNofold). */
+  csum = 0;
+  /** Byte offset of the checksum field in `iov`; -1 = no checksum. */
+  csumoffset = -1;
+  /** The device to send from; 0 = the route decides. */
+  boundDevIf = 0;
+  tos = 0;
+  /** IP_REPLY_ARG_NOSRCCHECK. */
+  flags = 0;
+  mark = 0;
+  priority = 0;
+  /** 0 = the default ttl of the route. */
+  ttl = 0;
+  txhash = 0;
+
+  constructor(size = 64) {
+    this.iov = new Uint8Array(size);
+  }
+}
+
+export const IP_REPLY_ARG_NOSRCCHECK = 1;
+
+/** inet_sk_flowi_flags. */
+export function inetSkFlowiFlags(sk: Sock): number {
+  return (sk as InetSock).transparent || (sk as InetSock).hdrincl ? 1 : 0; // FLOWI_FLAG_ANYSRC
+}
+
+/** RT_TOS-like mask of 6.x: the route sees the DSCP, never the ECN bits. */
+export const INET_DSCP_MASK = 0xfc;
+
+/** True if the skb's transport checksum is left to the device. */
+export function skbIsCsumPartial(skb: number): boolean {
+  return u8[skb + SKB_IP_SUMMED] === CHECKSUM_PARTIAL;
+}
+
+/** skb_transport_header. */
+export function ipTransportHdr(skb: number): number {
+  return u32[(skb + SKB_TRANSPORT_HEADER) >>> 2];
+}
