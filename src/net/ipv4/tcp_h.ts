@@ -1,0 +1,846 @@
+/* notrace file */
+/**
+ * include/net/tcp.h: the constants and inline helpers that every part of TCP shares.
+ *
+ * Units. Every duration is in microseconds (`icskRto`, `tp.keepaliveTime`, `tp.linger2`, `TCP_RTO_MIN` ...), rounded to
+ * whole jiffies (1 ms) where the kernel keeps jiffies; `icskUserTimeout` alone is in milliseconds, as in the kernel. Every
+ * `*_jiffies32` stamp (`lsndtime`, `rcvTstamp`, `lrcvtime`, `sndCwndStamp`, `rcvqSpace`-less ones marked so) is a whole
+ * millisecond. `*Mstamp` stamps are whole microseconds. Sysctls hold the value that `/proc/sys` shows.
+ */
+
+import { SKB_DATA, SKB_LEN, SKB_TRANSPORT_HEADER, SKB_TRUESIZE, SKB_TSTAMP } from "../../../assembly/layout.ts";
+import { kernel, USEC_PER_JIFFY } from "../../kernel/kernel.ts";
+import { netIncStats } from "../../kernel/mib.ts";
+import { dv, f64, u32, u8 } from "../../mm/mem.ts";
+import { skbDataLen, skbGsoSegs, skbNext, skbPrev } from "../../mm/skb.ts";
+import { LINUX_MIB_LISTENDROPS } from "../../uapi/linux_mib.ts";
+import { RTAX_RTO_MIN } from "../../uapi/rtnetlink.ts";
+import {
+  TCP_MSS_DEFAULT,
+  TCP_SYN_RECV,
+  TCPF_CA_CWR,
+  TCPF_CA_Recovery,
+  TCPF_SYN_RECV,
+  TCPF_SYN_SENT,
+} from "../../uapi/tcp.ts";
+import { dstMetric, dstMetricLocked } from "../core/dst.ts";
+import {
+  consumeSkb,
+  skbPeek,
+  skbPeekTail,
+  skbQueueAfter,
+  skbQueueBefore,
+  skbQueueTail,
+  skbUnlink,
+} from "../core/skbuff.ts";
+import type { Sock } from "../core/sock.ts";
+import { SOCK_DONE, SOCK_URGINLINE, skMemUncharge, sockFlag } from "../core/sock.ts";
+import { inetCskClearXmitTimers, inetCskResetXmitTimer } from "./inet_connection_sock.ts";
+import type { InetConnectionSock, InetSock } from "./inet_sock.ts";
+import { ICSK_ACK_SCHED, ICSK_TIME_PROBE0 } from "./inet_sock.ts";
+import type { Seq } from "./seq.ts";
+import { after, before, seqAdd, seqSub } from "./seq.ts";
+import { delTimer } from "../../kernel/timer.ts";
+import { CA_EVENT_TX_START } from "./tcp_cong.ts";
+import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
+import { TCPCB_FLAG_EOR } from "../../../assembly/layout.ts";
+import { tcpSkbCbFlags, tcpSkbEndSeq, tcpSkbPcount, tcpSkbSeq } from "./tcp_sock.ts";
+import { __tcpPushPendingFrames, tcpCurrentMss } from "./tcp_output.ts";
+
+export { CA_EVENT_TX_START };
+
+export const USEC_PER_MSEC = 1000;
+export const USEC_PER_SEC = 1_000_000;
+
+// ---- constants ----------------------------------------------------------------------------------------------------------
+
+/** Bytes of a TCP header without options. */
+export const TCP_HEADER_SIZE = 20;
+export const MAX_TCP_OPTION_SPACE = 40;
+/** Below it, user_mss is refused. */
+export const TCP_MIN_SND_MSS = 48;
+export const TCP_MIN_GSO_SIZE: number = TCP_MIN_SND_MSS - MAX_TCP_OPTION_SPACE;
+export const TCP_MIN_MSS = 88;
+/** Never offer a window over 32767 without window scaling. Some poor stacks do signed 16-bit maths. */
+export const MAX_TCP_WINDOW = 32767;
+/** The default of sysctl tcp_base_mss, and the bounds of MTU probing (RFC 4821). */
+export const TCP_BASE_MSS = 1024;
+/** Seconds between two probes. */
+export const TCP_PROBE_INTERVAL = 600;
+/** Bytes that the search range must hold for a probe to be worth it. */
+export const TCP_PROBE_THRESHOLD = 8;
+export const TCP_FASTRETRANS_THRESH = 3;
+export const TCP_MAX_QUICKACKS = 16;
+/** RFC 7323 §2.3: a shift count above 14 is used as 14. */
+export const TCP_MAX_WSCALE = 14;
+
+// tp.urgData.
+export const TCP_URG_VALID = 0x0100;
+export const TCP_URG_NOTYET = 0x0200;
+export const TCP_URG_READ = 0x0400;
+
+export const TCP_RETR1 = 3;
+export const TCP_RETR2 = 15;
+export const TCP_SYN_RETRIES = 6;
+export const TCP_SYNACK_RETRIES = 5;
+
+/** How long to keep TIME-WAIT: 60 s (RFC 9293 asks for 2 MSL). */
+export const TCP_TIMEWAIT_LEN: number = 60 * USEC_PER_SEC;
+export const TCP_FIN_TIMEOUT: number = TCP_TIMEWAIT_LEN;
+export const TCP_FIN_TIMEOUT_MAX: number = 120 * USEC_PER_SEC;
+
+/** Longest delay of an ACK (RFC 9293 §3.8.6.3 allows 500 ms). */
+export const TCP_DELACK_MAX: number = 200 * USEC_PER_MSEC;
+export const TCP_DELACK_MIN: number = 40 * USEC_PER_MSEC;
+export const TCP_ATO_MIN: number = 40 * USEC_PER_MSEC;
+export const TCP_RTO_MAX_SEC = 120;
+export const TCP_RTO_MAX: number = TCP_RTO_MAX_SEC * USEC_PER_SEC;
+export const TCP_RTO_MIN: number = 200 * USEC_PER_MSEC;
+/** Shortest timer of the tail loss probe and of RACK. */
+export const TCP_TIMEOUT_MIN: number = 2 * USEC_PER_MSEC;
+export const TCP_TIMEOUT_MIN_US: number = 2 * USEC_PER_MSEC;
+/** RFC 6298 §2.1: the RTO before the first sample. */
+export const TCP_TIMEOUT_INIT: number = 1 * USEC_PER_SEC;
+/** RFC 6298 §5.7: the RTO when the SYN had to be retransmitted and no timestamp told its RTT. */
+export const TCP_TIMEOUT_FALLBACK: number = 3 * USEC_PER_SEC;
+/** Retry of a send that failed for want of memory below TCP. */
+export const TCP_RESOURCE_PROBE_INTERVAL: number = 500 * USEC_PER_MSEC;
+
+export const TCP_KEEPALIVE_TIME: number = 7200 * USEC_PER_SEC;
+export const TCP_KEEPALIVE_PROBES = 9;
+export const TCP_KEEPALIVE_INTVL: number = 75 * USEC_PER_SEC;
+/** Largest values of TCP_KEEPIDLE, TCP_KEEPINTVL (s), TCP_KEEPCNT and TCP_SYNCNT. */
+export const MAX_TCP_KEEPIDLE = 32767;
+export const MAX_TCP_KEEPINTVL = 32767;
+export const MAX_TCP_KEEPCNT = 127;
+export const MAX_TCP_SYNCNT = 127;
+
+/** Seconds: a ts_recent older than 24 days is no longer valid (RFC 7323 §5.5). */
+export const TCP_PAWS_WRAP: number = 0x7fffffff / USEC_PER_SEC;
+export const TCP_PAWS_24DAYS: number = 60 * 60 * 24 * 24;
+export const TCP_PAWS_MSL = 60;
+/** Replay window for per-host timestamps. It must be below the window of one RTT. */
+export const TCP_PAWS_WINDOW = 1;
+
+// tp.nonagle.
+export const TCP_NAGLE_OFF = 1;
+export const TCP_NAGLE_CORK = 2;
+export const TCP_NAGLE_PUSH = 4;
+
+/** Thin streams: at most this many linear RTOs before backing off. */
+export const TCP_THIN_LINEAR_RETRIES = 6;
+
+/** RFC 6928: the initial window in segments. */
+export const TCP_INIT_CWND = 10;
+export const TCP_INFINITE_SSTHRESH = 0x7fffffff;
+
+// net.ipv4.tcp_fastopen.
+export const TFO_CLIENT_ENABLE = 1;
+export const TFO_SERVER_ENABLE = 2;
+/** Data in the SYN without a cookie option. */
+export const TFO_CLIENT_NO_COOKIE = 4;
+/** Accept SYN data without any cookie. */
+export const TFO_SERVER_COOKIE_NOT_REQD = 0x200;
+/** Force enable TFO on all listeners, i.e., not requiring the TCP_FASTOPEN socket option. */
+export const TFO_SERVER_WO_SOCKOPT1 = 0x400;
+export const TCP_FASTOPEN_COOKIE_MIN = 4;
+export const TCP_FASTOPEN_COOKIE_MAX = 16;
+export const TCP_FASTOPEN_COOKIE_SIZE = 8;
+export const TCP_FASTOPEN_KEY_LENGTH = 16;
+
+// net.ipv4.tcp_recovery.
+export const TCP_RACK_LOSS_DETECTION = 0x1;
+export const TCP_RACK_STATIC_REO_WND = 0x2;
+export const TCP_RACK_NO_DUPTHRESH = 0x4;
+/** RACK's reordering window is measured in quarters of the minimum RTT; persists for 16 recoveries. */
+export const TCP_RACK_RECOVERY_THRESH = 16;
+
+// tp.ecnFlags.
+export const TCP_ECN_OK = 1;
+export const TCP_ECN_QUEUE_CWR = 2;
+export const TCP_ECN_DEMAND_CWR = 4;
+export const TCP_ECN_SEEN = 8;
+// inet_sk(sk)->tos (RFC 3168 §5).
+export const INET_ECN_NOT_ECT = 0;
+export const INET_ECN_ECT_1 = 1;
+export const INET_ECN_ECT_0 = 2;
+export const INET_ECN_CE = 3;
+export const INET_ECN_MASK = 3;
+
+// tp.chronoType: what a busy connection waits for (tcp_info).
+export const TCP_CHRONO_UNSPEC = 0;
+/** Data to send or in flight. */
+export const TCP_CHRONO_BUSY = 1;
+/** Stalled by an insufficient receive window. */
+export const TCP_CHRONO_RWND_LIMITED = 2;
+/** Stalled by an insufficient send buffer. */
+export const TCP_CHRONO_SNDBUF_LIMITED = 3;
+
+// tp.tsqFlags: bit numbers of work that waits for the socket.
+export const TSQ_THROTTLED = 0;
+export const TSQ_QUEUED = 1;
+export const TCP_TSQ_DEFERRED = 2;
+export const TCP_WRITE_TIMER_DEFERRED = 3;
+export const TCP_DELACK_TIMER_DEFERRED = 4;
+export const TCP_MTU_REDUCED_DEFERRED = 5;
+export const TCP_ACK_DEFERRED = 6;
+export const TSQF_THROTTLED = 1;
+export const TSQF_QUEUED = 2;
+export const TCPF_TSQ_DEFERRED = 4;
+export const TCPF_WRITE_TIMER_DEFERRED = 8;
+export const TCPF_DELACK_TIMER_DEFERRED = 16;
+export const TCPF_MTU_REDUCED_DEFERRED = 32;
+export const TCPF_ACK_DEFERRED = 64;
+
+// sk.skPacingStatus.
+export const SK_PACING_NONE = 0;
+/** TCP's own pacing timer. */
+export const SK_PACING_NEEDED = 1;
+/** The fq qdisc paces. */
+export const SK_PACING_FQ = 2;
+
+/** rcvbuf bytes = window bytes << 8 / scaling_ratio. */
+export const TCP_RMEM_TO_WIN_SCALE = 8;
+/** Half of the receive buffer is payload until the first segments tell better. */
+export const TCP_DEFAULT_SCALING_RATIO: number = 1 << (TCP_RMEM_TO_WIN_SCALE - 1);
+
+// ---- the header on the wire ------------------------------------------------------------------------------------------------
+//
+//    0                   1                   2                   3
+//   |          Source Port          |       Destination Port        |  0
+//   |                        Sequence Number                        |  4
+//   |                    Acknowledgment Number                      |  8
+//   | Doff  |Rsrvd|A|C|E|U|A|P|R|S|F|            Window             | 12
+//   |           Checksum            |         Urgent Pointer        | 16
+//
+// After tcp_v4_rcv's pskb_may_pull checks, no accessor reads outside of the linear part.
+
+/** tcp_flag_word: the fourth word, host order. */
+export const TCP_FLAG_AE = 0x01000000;
+export const TCP_FLAG_CWR = 0x00800000;
+export const TCP_FLAG_ECE = 0x00400000;
+export const TCP_FLAG_URG = 0x00200000;
+export const TCP_FLAG_ACK = 0x00100000;
+export const TCP_FLAG_PSH = 0x00080000;
+export const TCP_FLAG_RST = 0x00040000;
+export const TCP_FLAG_SYN = 0x00020000;
+export const TCP_FLAG_FIN = 0x00010000;
+export const TCP_RESERVED_BITS = 0x0e000000;
+export const TCP_DATA_OFFSET = 0xf0000000;
+/** Everything of the fourth word that header prediction does not look at. */
+export const TCP_HP_BITS: number = ~(TCP_RESERVED_BITS | TCP_FLAG_PSH) >>> 0;
+
+/** Address of the TCP header. */
+export function tcpHdr(skb: number): number {
+  return u32[(skb + SKB_TRANSPORT_HEADER) >>> 2];
+}
+export function thSource(th: number): number {
+  return dv.getUint16(th);
+}
+export function thDest(th: number): number {
+  return dv.getUint16(th + 2);
+}
+export function thSeq(th: number): Seq {
+  return dv.getUint32(th + 4) as unknown as Seq;
+}
+export function thAckSeq(th: number): Seq {
+  return dv.getUint32(th + 8) as unknown as Seq;
+}
+/** Data offset in 32-bit words. */
+export function thDoff(th: number): number {
+  return u8[th + 12] >>> 4;
+}
+/** TCPHDR_* bits, AE included. */
+export function thFlags(th: number): number {
+  return u8[th + 13] | ((u8[th + 12] & 1) << 8);
+}
+export function thWindow(th: number): number {
+  return dv.getUint16(th + 14);
+}
+export function thCheck(th: number): number {
+  return dv.getUint16(th + 16);
+}
+export function thUrgPtr(th: number): number {
+  return dv.getUint16(th + 18);
+}
+/** The fourth word (data offset, flags, window) in host order. */
+export function tcpFlagWord(th: number): number {
+  return dv.getUint32(th + 12);
+}
+/** tcp_hdrlen: bytes of the header with its options. */
+export function tcpHdrlen(skb: number): number {
+  return (u8[u32[(skb + SKB_TRANSPORT_HEADER) >>> 2] + 12] >>> 4) << 2;
+}
+export function __tcpHdrlen(th: number): number {
+  return (u8[th + 12] >>> 4) << 2;
+}
+/** tcp_optlen: bytes of options. */
+export function tcpOptlen(skb: number): number {
+  return ((u8[u32[(skb + SKB_TRANSPORT_HEADER) >>> 2] + 12] >>> 4) - 5) << 2;
+}
+
+// ---- time ----------------------------------------------------------------------------------------------------------------
+
+/** tcp_jiffies32: whole milliseconds. */
+export function tcpJiffies32(): number {
+  return kernel.jiffies;
+}
+/** tcp_clock_us: whole microseconds. */
+export function tcpClockUs(): number {
+  return Math.floor(kernel.now);
+}
+/** tcp_clock_ms. */
+export function tcpClockMs(): number {
+  return Math.floor(kernel.now / 1000);
+}
+/** tcp_clock_ts: what a timestamp option without offset would say now (u32, milliseconds). */
+export function tcpClockTs(): number {
+  return Math.floor(kernel.now / 1000) >>> 0;
+}
+/** tcp_mstamp_refresh: takes the time of this event; everything until the next refresh happens at it. */
+export function tcpMstampRefresh(tp: TcpSock): void {
+  tp.tcpClockCache = kernel.now;
+  tp.tcpMstamp = Math.floor(kernel.now);
+}
+/** tcp_time_stamp_ms: milliseconds of the current event (u32). */
+export function tcpTimeStampMs(tp: TcpSock): number {
+  return Math.floor(tp.tcpMstamp / 1000) >>> 0;
+}
+/** tcp_time_stamp_ts: TSval of the current event without the offset (RFC 7323 §5.4: 1 ms a tick). */
+export function tcpTimeStampTs(tp: TcpSock): number {
+  return Math.floor(tp.tcpMstamp / 1000) >>> 0;
+}
+/** tcp_stamp_us_delta, never negative. */
+export function tcpStampUsDelta(t1: number, t0: number): number {
+  return t1 > t0 ? t1 - t0 : 0;
+}
+/** Microseconds when the skb was last (re)sent; 0 = never. */
+export function tcpSkbTimestampUs(skb: number): number {
+  return Math.floor(f64[(skb + SKB_TSTAMP) >>> 3]);
+}
+/** tcp_skb_timestamp_ts: the TSval that the skb was last sent with, without the offset. */
+export function tcpSkbTimestampTs(skb: number): number {
+  return Math.floor(f64[(skb + SKB_TSTAMP) >>> 3] / 1000) >>> 0;
+}
+/** ktime_get_seconds. */
+export function ktimeGetSeconds(): number {
+  return Math.floor(kernel.now / USEC_PER_SEC);
+}
+/** usecs_to_jiffies, times a jiffy: rounds a duration up to whole milliseconds. */
+export function usecsRoundJiffies(us: number): number {
+  return Math.ceil(us / USEC_PER_JIFFY) * USEC_PER_JIFFY;
+}
+/** tcp_skb_sent_after: t1/seq1 was sent after t2/seq2. */
+export function tcpSkbSentAfter(t1: number, t2: number, seq1: Seq, seq2: Seq): boolean {
+  return t1 > t2 || (t1 === t2 && after(seq1, seq2));
+}
+
+// ---- struct minmax (lib/win_minmax.c): Kathleen Nichols' windowed min filter ---------------------------------------------------
+// m = [t0, v0, t1, v1, t2, v2]: the best, second and third best of the window, each later than the one before.
+
+export function minmaxGet(m: Float64Array): number {
+  return m[1];
+}
+export function minmaxReset(m: Float64Array, t: number, meas: number): number {
+  m[0] = m[2] = m[4] = t;
+  m[1] = m[3] = m[5] = meas;
+  return meas;
+}
+/** `win` and `t` in the same unit. Returns the minimum of the last `win`. */
+export function minmaxRunningMin(m: Float64Array, win: number, t: number, meas: number): number {
+  if (meas <= m[1] || t - m[4] > win) return minmaxReset(m, t, meas);
+  if (meas <= m[3]) {
+    m[2] = m[4] = t;
+    m[3] = m[5] = meas;
+  } else if (meas <= m[5]) {
+    m[4] = t;
+    m[5] = meas;
+  }
+  // minmax_subwin_update: ages the choices, so that each stays within its quarter of the window.
+  const dt = t - m[0];
+  if (dt > win) {
+    m[0] = m[2];
+    m[1] = m[3];
+    m[2] = m[4];
+    m[3] = m[5];
+    m[4] = t;
+    m[5] = meas;
+    if (t - m[0] > win) {
+      m[0] = m[2];
+      m[1] = m[3];
+      m[2] = m[4];
+      m[3] = m[5];
+      m[4] = t;
+      m[5] = meas;
+    }
+  } else if (m[2] === m[0] && dt > Math.floor(win / 4)) {
+    m[2] = m[4] = t;
+    m[3] = m[5] = meas;
+  } else if (m[4] === m[2] && dt > Math.floor(win / 2)) {
+    m[4] = t;
+    m[5] = meas;
+  }
+  return m[1];
+}
+/** tcp_min_rtt: microseconds; 0xffffffff before the first sample. */
+export function tcpMinRtt(tp: TcpSock): number {
+  return tp.rttMin[1];
+}
+
+// ---- congestion: counters and states ---------------------------------------------------------------------------------------
+
+/** struct rate_sample: what tcp_ack learnt about the delivery rate. Times in microseconds, -1 = invalid. */
+export class RateSample {
+  /** Time of the most recent delivery when the sampled packet was sent. */
+  priorMstamp = 0;
+  priorDelivered = 0;
+  priorDeliveredCe = 0;
+  /** Packets delivered over intervalUs; -1 = no sample. */
+  delivered = 0;
+  deliveredCe = 0;
+  /** Microseconds in which `delivered` packets were delivered; -1 = no sample. */
+  intervalUs = 0;
+  sndIntervalUs = 0;
+  rcvIntervalUs = 0;
+  /** RTT of the last (S)ACKed packet, -1 = none. */
+  rttUs = 0;
+  /** Packets newly marked lost by this ACK. */
+  losses = 0;
+  ackedSacked = 0;
+  priorInFlight = 0;
+  lastEndSeq: Seq = 0 as unknown as Seq;
+  isAppLimited = false;
+  isRetrans = false;
+  isAckDelayed = false;
+}
+
+/** struct ack_sample: argument of pkts_acked. */
+export class AckSample {
+  pktsAcked = 0;
+  /** -1 = no sample. */
+  rttUs = 0;
+  inFlight = 0;
+}
+
+export function tcpSndCwnd(tp: TcpSock): number {
+  return tp.sndCwnd;
+}
+export function tcpSndCwndSet(tp: TcpSock, val: number): void {
+  tp.sndCwnd = val;
+}
+export function tcpInSlowStart(tp: TcpSock): boolean {
+  return tp.sndCwnd < tp.sndSsthresh;
+}
+export function tcpInInitialSlowstart(tp: TcpSock): boolean {
+  return tp.sndSsthresh >= TCP_INFINITE_SSTHRESH;
+}
+export function tcpInitialSsthresh(): number {
+  return TCP_INFINITE_SSTHRESH;
+}
+export function tcpInCwndReduction(sk: InetConnectionSock): boolean {
+  return ((TCPF_CA_CWR | TCPF_CA_Recovery) & (1 << sk.icskCaState)) !== 0;
+}
+/** The window to come back to: ssthresh while it is being reduced, else at least three quarters of cwnd. */
+export function tcpCurrentSsthresh(sk: TcpSock): number {
+  if (tcpInCwndReduction(sk)) return sk.sndSsthresh;
+  return Math.max(sk.sndSsthresh, (sk.sndCwnd >>> 1) + (sk.sndCwnd >>> 2));
+}
+export function tcpIsSack(tp: TcpSock): boolean {
+  return tp.rxOpt.sackOk !== 0;
+}
+export function tcpIsReno(tp: TcpSock): boolean {
+  return tp.rxOpt.sackOk === 0;
+}
+/** RFC 6675: packets that left the network or are believed to have. */
+export function tcpLeftOut(tp: TcpSock): number {
+  return tp.sackedOut + tp.lostOut;
+}
+/** Packets believed to be in the network ("pipe"). */
+export function tcpPacketsInFlight(tp: TcpSock): number {
+  return tp.packetsOut - (tp.sackedOut + tp.lostOut) + tp.retransOut;
+}
+/** RFC 2861: is the window, rather than the application, what limits sending? */
+export function tcpIsCwndLimited(tp: TcpSock): boolean {
+  if (tp.isCwndLimited) return true;
+  // In slow start, ensure that cwnd can grow to twice what was ACKed.
+  if (tcpInSlowStart(tp)) return tp.sndCwnd < 2 * tp.maxPacketsOut;
+  return false;
+}
+/** Segments that TSO deferral counts as bursting at most. */
+export function tcpMaxTsoDeferredMss(_tp: TcpSock): number {
+  return 3;
+}
+export function tcpStreamIsThin(tp: TcpSock): boolean {
+  return tp.packetsOut < 4 && !tcpInInitialSlowstart(tp);
+}
+export function tcpCaEvent(sk: InetConnectionSock, event: number): void {
+  const ops = sk.icskCaOps;
+  if (ops.cwndEvent !== undefined) ops.cwndEvent(sk, event);
+}
+export function tcpSetCaState(sk: InetConnectionSock, caState: number): void {
+  const ops = sk.icskCaOps;
+  if (ops.setState !== undefined) ops.setState(sk, caState);
+  sk.icskCaState = caState;
+}
+/** The congestion control wants ECN on its SYN (DCTCP). */
+export function tcpCaNeedsEcn(sk: InetConnectionSock): boolean {
+  return (sk.icskCaOps.flags & 2) !== 0;
+}
+export function inetEcnXmit(sk: InetSock): void {
+  sk.tos = (sk.tos & ~INET_ECN_MASK) | INET_ECN_ECT_0;
+}
+export function inetEcnDontxmit(sk: InetSock): void {
+  sk.tos &= ~INET_ECN_MASK;
+}
+/** tcp_max_tso… aside: is TCP's own pacing timer in use? */
+export function tcpNeedsInternalPacing(sk: Sock): boolean {
+  return sk.skPacingStatus === SK_PACING_NEEDED;
+}
+/** Microseconds until pacing lets the next skb leave, rounded up to jiffies; 0 = now. */
+export function tcpPacingDelay(sk: TcpSock): number {
+  const delay = sk.tcpWstampNs - sk.tcpClockCache;
+  return delay > 0 ? usecsRoundJiffies(delay) : 0;
+}
+
+// ---- RTO, probe timer, keepalive ---------------------------------------------------------------------------------------------
+
+/** tcp_rto_min: microseconds; the route's `rto_min` wins when it is locked. */
+export function tcpRtoMin(sk: InetConnectionSock): number {
+  const dst = sk.skDstCache;
+  if (dst !== null && dstMetricLocked(dst, RTAX_RTO_MIN)) return dstMetric(dst, RTAX_RTO_MIN) * USEC_PER_MSEC;
+  return sk.icskRtoMin;
+}
+/** The same: durations are in microseconds here. */
+export function tcpRtoMinUs(sk: InetConnectionSock): number {
+  return tcpRtoMin(sk);
+}
+/** tcp_rto_max: TCP_RTO_MAX_MS or net.ipv4.tcp_rto_max_ms. */
+export function tcpRtoMax(sk: InetConnectionSock): number {
+  return sk.icskRtoMax;
+}
+/** RFC 6298 §2: SRTT + max(G, 4*RTTVAR), in whole jiffies; srtt_us is scaled by 8 and rttvar_us already holds 4*RTTVAR. */
+export function __tcpSetRto(tp: TcpSock): number {
+  return usecsRoundJiffies(Math.floor(tp.srttUs / 8) + tp.rttvarUs);
+}
+export function tcpBoundRto(sk: InetConnectionSock): void {
+  if (sk.icskRto > sk.icskRtoMax) sk.icskRto = sk.icskRtoMax;
+}
+/** tcp_set_rto: the lower bound came in through rttvar_us (tcp_rtt_estimator). */
+export function tcpSetRto(sk: TcpSock): void {
+  sk.icskRto = __tcpSetRto(sk);
+  tcpBoundRto(sk);
+}
+/** Microseconds until the RTO of the oldest unacknowledged skb; may be negative. */
+export function tcpRtoDeltaUs(sk: TcpSock): number {
+  const skb = tcpRtxQueueHead(sk);
+  if (skb !== 0) return tcpSkbTimestampUs(skb) + sk.icskRto - sk.tcpMstamp;
+  return sk.icskRto;
+}
+/** tcp_reset_xmit_timer: arms `what` for `when` µs from now, after the pacing delay if `paceDelay`. */
+export function tcpResetXmitTimer(sk: TcpSock, what: number, when: number, paceDelay: boolean): void {
+  if (paceDelay) when += tcpPacingDelay(sk);
+  inetCskResetXmitTimer(sk, what, when, tcpRtoMax(sk));
+}
+/** RFC 1122 §4.2.2.17: the first window probe goes out after one RTO. */
+export function tcpProbe0Base(sk: InetConnectionSock): number {
+  return Math.max(sk.icskRto, TCP_RTO_MIN);
+}
+/** The n-th one after an exponentially longer time: 10 doublings take TCP_RTO_MIN beyond TCP_RTO_MAX. */
+export function tcpProbe0When(sk: InetConnectionSock, maxWhen: number): number {
+  const backoff = Math.min(10, sk.icskBackoff);
+  return Math.min(tcpProbe0Base(sk) * (1 << backoff), maxWhen);
+}
+export function tcpCheckProbeTimer(sk: TcpSock): void {
+  if (sk.packetsOut === 0 && sk.icskPending === 0) {
+    tcpResetXmitTimer(sk, ICSK_TIME_PROBE0, tcpProbe0Base(sk), true);
+  }
+}
+/** Stops every timer of the connection. */
+export function tcpClearXmitTimers(sk: TcpSock): void {
+  delTimer(sk.pacingTimer);
+  delTimer(sk.compressedAckTimer);
+  inetCskClearXmitTimers(sk);
+}
+/** Microseconds of idleness before the first probe: TCP_KEEPIDLE or the sysctl. */
+export function keepaliveTimeWhen(tp: TcpSock): number {
+  return tp.keepaliveTime !== 0 ? tp.keepaliveTime : tp.net.ipv4.sysctlTcpKeepaliveTime * USEC_PER_SEC;
+}
+/** Microseconds between two probes: TCP_KEEPINTVL or the sysctl. */
+export function keepaliveIntvlWhen(tp: TcpSock): number {
+  return tp.keepaliveIntvl !== 0 ? tp.keepaliveIntvl : tp.net.ipv4.sysctlTcpKeepaliveIntvl * USEC_PER_SEC;
+}
+export function keepaliveProbes(tp: TcpSock): number {
+  return tp.keepaliveProbes !== 0 ? tp.keepaliveProbes : tp.net.ipv4.sysctlTcpKeepaliveProbes;
+}
+/** Microseconds since anything was received. */
+export function keepaliveTimeElapsed(tp: TcpSock): number {
+  const now = tcpJiffies32();
+  return Math.min(now - tp.icskAck.lrcvtime, now - tp.rcvTstamp) * USEC_PER_JIFFY;
+}
+/** How long FIN-WAIT-2 lasts, in microseconds: TCP_LINGER2 or the sysctl, but at least 3.5 RTO. */
+export function tcpFinTime(sk: TcpSock): number {
+  const timeout = sk.linger2 !== 0 ? sk.linger2 : sk.net.ipv4.sysctlTcpFinTimeout * USEC_PER_SEC;
+  return Math.max(timeout, sk.icskRto * 3.5);
+}
+
+// ---- windows -----------------------------------------------------------------------------------------------------------------
+
+export function __tcpWinFromSpace(scalingRatio: number, space: number): number {
+  return Math.floor((space * scalingRatio) / (1 << TCP_RMEM_TO_WIN_SCALE));
+}
+/** Bytes of window that `space` bytes of receive buffer can hold. */
+export function tcpWinFromSpace(sk: TcpSock, space: number): number {
+  return __tcpWinFromSpace(sk.scalingRatio, space);
+}
+export function __tcpSpaceFromWin(scalingRatio: number, win: number): number {
+  return Math.floor((win * (1 << TCP_RMEM_TO_WIN_SCALE)) / scalingRatio);
+}
+/** The inverse: bytes of receive buffer for a window of `win` bytes. */
+export function tcpSpaceFromWin(sk: TcpSock, win: number): number {
+  return __tcpSpaceFromWin(sk.scalingRatio, win);
+}
+export function tcpScalingRatioInit(sk: TcpSock): void {
+  sk.scalingRatio = TCP_DEFAULT_SCALING_RATIO;
+}
+/** Free window space; negative when the buffer is overcommitted. */
+export function tcpSpace(sk: TcpSock): number {
+  return tcpWinFromSpace(sk, sk.skRcvbuf - sk.skRmemAlloc);
+}
+export function tcpFullSpace(sk: TcpSock): number {
+  return tcpWinFromSpace(sk, sk.skRcvbuf);
+}
+export function __tcpAdjustRcvSsthresh(sk: TcpSock, newSsthresh: number): void {
+  sk.rcvSsthresh = Math.min(sk.rcvSsthresh, newSsthresh);
+}
+export function tcpAdjustRcvSsthresh(sk: TcpSock): void {
+  __tcpAdjustRcvSsthresh(sk, 4 * sk.advmss);
+}
+/** What is left of the window that the peer was told: rcv_wup + rcv_wnd - rcv_nxt, never negative. */
+export function tcpReceiveWindow(tp: TcpSock): number {
+  const win = seqSub(tp.rcvWup, tp.rcvNxt) + tp.rcvWnd;
+  return win < 0 ? 0 : win;
+}
+/** The first sequence number that the peer's window does not allow. */
+export function tcpWndEnd(tp: TcpSock): Seq {
+  return seqAdd(tp.sndUna, tp.sndWnd);
+}
+export function tcpInitWl(tp: TcpSock, s: Seq): void {
+  tp.sndWl1 = s;
+}
+export function tcpUpdateWl(tp: TcpSock, s: Seq): void {
+  tp.sndWl1 = s;
+}
+/** Header prediction (Van Jacobson): the fourth word that the next in-order segment is expected to carry. */
+export function __tcpFastPathOn(tp: TcpSock, sndWnd: number): void {
+  tp.predFlags = ((tp.tcpHeaderLen << 26) | TCP_FLAG_ACK | sndWnd) >>> 0;
+}
+export function tcpFastPathOn(tp: TcpSock): void {
+  __tcpFastPathOn(tp, tp.sndWnd >>> tp.rxOpt.sndWscale);
+}
+export function tcpFastPathCheck(sk: TcpSock): void {
+  if (sk.outOfOrderQueue.qlen === 0 && sk.rcvWnd !== 0 && sk.skRmemAlloc < sk.skRcvbuf && sk.urgData === 0) {
+    tcpFastPathOn(sk);
+  }
+}
+/** Memory is bounded by the pool, not by tcp_mem: allocation fails instead of the receiver being squeezed first. */
+export function tcpUnderMemoryPressure(_sk: Sock): boolean {
+  return false;
+}
+/** TCP_MAXSEG caps the MSS. */
+export function tcpMssClamp(tp: TcpSock, mss: number): number {
+  const userMss = tp.rxOpt.userMss;
+  return userMss !== 0 && userMss < mss ? userMss : mss;
+}
+/**
+ * Bound a packet to half of the largest window seen, so that at least two packets are in the pipe (silly window); a
+ * peer of tiny windows is served as it is.
+ */
+export function tcpBoundToHalfWnd(tp: TcpSock, pktsize: number): number {
+  const cutoff = tp.maxWindow > TCP_MSS_DEFAULT ? tp.maxWindow >>> 1 : tp.maxWindow;
+  if (cutoff !== 0 && pktsize > cutoff) return Math.max(cutoff, 68 - tp.tcpHeaderLen);
+  return pktsize;
+}
+/** TCP_NOTSENT_LOWAT: unsent bytes above which the socket is not writable. */
+export function tcpNotsentLowat(tp: TcpSock): number {
+  return tp.notsentLowat !== 0 ? tp.notsentLowat : tp.net.ipv4.sysctlTcpNotsentLowat;
+}
+/** SIOCINQ: bytes that can be read without meeting the urgent mark or the FIN. */
+export function tcpInq(sk: TcpSock): number {
+  if (((1 << sk.skcState) & (TCPF_SYN_SENT | TCPF_SYN_RECV)) !== 0) return 0;
+  if (
+    sockFlag(sk, SOCK_URGINLINE) ||
+    sk.urgData === 0 ||
+    before(sk.urgSeq, sk.copiedSeq) ||
+    !before(sk.urgSeq, sk.rcvNxt)
+  ) {
+    const answ = seqSub(sk.rcvNxt, sk.copiedSeq);
+    return answ !== 0 && sockFlag(sk, SOCK_DONE) ? answ - 1 : answ;
+  }
+  return seqSub(sk.urgSeq, sk.copiedSeq);
+}
+/** tcp_segs_in: counts a received segment; the transport header is set, data starts at it. */
+export function tcpSegsIn(tp: TcpSock, skb: number): void {
+  const segs = Math.max(1, skbGsoSegs(skb));
+  tp.segsIn += segs;
+  if (u32[(skb + SKB_LEN) >>> 2] > tcpHdrlen(skb)) tp.dataSegsIn += segs;
+}
+export function tcpListendrop(sk: Sock): void {
+  sk.skDrops++;
+  netIncStats(sk.net, LINUX_MIB_LISTENDROPS);
+}
+export function tcpPassiveFastopen(sk: TcpSock): boolean {
+  return sk.skcState === TCP_SYN_RECV && sk.fastopenRsk !== null;
+}
+/** A quick ACK was used up (or, for an ACK that was not scheduled, not). */
+export function tcpDecQuickackMode(sk: InetConnectionSock): void {
+  const ack = sk.icskAck;
+  if (ack.quick === 0) return;
+  // How many ACKs S/ACKing new data have we sent?
+  const pkts = (ack.pending & ICSK_ACK_SCHED) !== 0 ? 1 : 0;
+  if (pkts >= ack.quick) {
+    ack.quick = 0;
+    // Leaving quickack mode we deflate ATO.
+    ack.ato = TCP_ATO_MIN;
+  } else {
+    ack.quick -= pkts;
+  }
+}
+
+// ---- PAWS (RFC 7323 §5) --------------------------------------------------------------------------------------------------
+
+/** True if the timestamp is acceptable: not older than ts_recent by more than `pawsWin` ticks, or ts_recent has expired. */
+export function tcpPawsCheck(rxOpt: TcpOptionsReceived, pawsWin: number): boolean {
+  if (((rxOpt.tsRecent - rxOpt.rcvTsval) | 0) <= pawsWin) return true;
+  // RFC 7323 §5.5: outdated timestamps.
+  if (ktimeGetSeconds() >= rxOpt.tsRecentStamp + TCP_PAWS_24DAYS) return true;
+  // Some OSes send SYN and SYN-ACK with a tsval of 0; it must not make every later one look old.
+  return rxOpt.tsRecent === 0;
+}
+/** True if the segment has to be dropped. A RST is believed sooner: after 60 s ts_recent no longer protects. */
+export function tcpPawsReject(rxOpt: TcpOptionsReceived, rst: boolean): boolean {
+  if (tcpPawsCheck(rxOpt, 0)) return false;
+  // RFC 7323 §5.2: RST segments are not required to carry timestamps, and some stacks send stale ones.
+  if (rst && ktimeGetSeconds() >= rxOpt.tsRecentStamp + TCP_PAWS_MSL) return false;
+  return true;
+}
+/** tcp_rx_opt.ts_recent is refreshed (tcp_store_ts_recent). */
+export function tcpClearOptions(rxOpt: TcpOptionsReceived): void {
+  rxOpt.tstampOk = false;
+  rxOpt.sackOk = 0;
+  rxOpt.wscaleOk = false;
+  rxOpt.sndWscale = 0;
+}
+
+// ---- the queues ------------------------------------------------------------------------------------------------------------
+// sk_write_queue: what was never sent. tcp_rtx_queue: what was sent and is not acknowledged, in sequence order.
+
+export function tcpRtxQueueHead(sk: TcpSock): number {
+  return skbPeek(sk.tcpRtxQueue);
+}
+export function tcpRtxQueueTail(sk: TcpSock): number {
+  return skbPeekTail(sk.tcpRtxQueue);
+}
+export function tcpWriteQueueHead(sk: Sock): number {
+  return skbPeek(sk.skWriteQueue);
+}
+export function tcpWriteQueueTail(sk: Sock): number {
+  return skbPeekTail(sk.skWriteQueue);
+}
+/** The next skb to send; 0 = none. */
+export function tcpSendHead(sk: Sock): number {
+  return skbPeek(sk.skWriteQueue);
+}
+/** The skb behind `skb` in its queue; 0 = it is the last. skb_rb_next for the rtx queue. */
+export function tcpWriteQueueNext(_sk: Sock, skb: number): number {
+  return skbNext(skb);
+}
+export function skbRbNext(skb: number): number {
+  return skbNext(skb);
+}
+export function skbRbPrev(skb: number): number {
+  return skbPrev(skb);
+}
+export function tcpSkbIsLast(sk: Sock, skb: number): boolean {
+  return skbPeekTail(sk.skWriteQueue) === skb;
+}
+export function tcpWriteQueueEmpty(sk: TcpSock): boolean {
+  return sk.writeSeq === sk.sndNxt;
+}
+export function tcpRtxQueueEmpty(sk: TcpSock): boolean {
+  return sk.tcpRtxQueue.qlen === 0;
+}
+export function tcpRtxAndWriteQueuesEmpty(sk: TcpSock): boolean {
+  return tcpRtxQueueEmpty(sk) && tcpWriteQueueEmpty(sk);
+}
+export function tcpInsertWriteQueueBefore(newSkb: number, skb: number, sk: Sock): void {
+  skbQueueBefore(sk.skWriteQueue, skb, newSkb);
+}
+/** Behind `skb`, in the rtx queue (`rtx`) or the write queue: tcp_insert_write_queue_after. */
+export function tcpInsertWriteQueueAfter(skb: number, buff: number, sk: TcpSock, rtx: boolean): void {
+  skbQueueAfter(rtx ? sk.tcpRtxQueue : sk.skWriteQueue, skb, buff);
+}
+export function tcpUnlinkWriteQueue(skb: number, sk: Sock): void {
+  skbUnlink(skb, sk.skWriteQueue);
+}
+export function tcpRtxQueueUnlink(skb: number, sk: TcpSock): void {
+  skbUnlink(skb, sk.tcpRtxQueue);
+}
+/** sk_wmem_queued_add. */
+export function skWmemQueuedAdd(sk: Sock, val: number): void {
+  sk.skWmemQueued += val;
+}
+/** tcp_wmem_free_skb: gives the memory back to the socket and frees the skb. */
+export function tcpWmemFreeSkb(sk: Sock, skb: number): void {
+  const truesize = u32[(skb + SKB_TRUESIZE) >>> 2];
+  sk.skWmemQueued -= truesize;
+  skMemUncharge(sk, truesize);
+  consumeSkb(skb);
+}
+export function tcpRtxQueueUnlinkAndFree(skb: number, sk: TcpSock): void {
+  tcpRtxQueueUnlink(skb, sk);
+  tcpWmemFreeSkb(sk, skb);
+}
+/** __tcp_add_write_queue_tail. */
+export function __tcpAddWriteQueueTail(sk: Sock, skb: number): void {
+  skbQueueTail(sk.skWriteQueue, skb);
+}
+export function tcpPushPendingFrames(sk: TcpSock): void {
+  if (tcpSendHead(sk) !== 0) __tcpPushPendingFrames(sk, tcpCurrentMss(sk), sk.nonagle);
+}
+/** The start of the highest SACKed skb, or snd_una (snd_nxt if everything was SACKed). */
+export function tcpHighestSackSeq(tp: TcpSock): Seq {
+  if (tp.sackedOut === 0) return tp.sndUna;
+  if (tp.highestSack === 0) return tp.sndNxt;
+  return tcpSkbSeq(tp.highestSack);
+}
+export function tcpAdvanceHighestSack(sk: TcpSock, skb: number): void {
+  sk.highestSack = skbNext(skb);
+}
+export function tcpHighestSack(sk: TcpSock): number {
+  return sk.highestSack;
+}
+export function tcpHighestSackReset(sk: TcpSock): void {
+  sk.highestSack = tcpRtxQueueHead(sk);
+}
+/** Called when `oldSkb` is about to be replaced by `newSkb`. */
+export function tcpHighestSackReplace(sk: TcpSock, oldSkb: number, newSkb: number): void {
+  if (oldSkb === sk.highestSack) sk.highestSack = newSkb;
+}
+/** MSG_EOR: nothing may be appended to this skb. */
+export function tcpSkbCanCollapseTo(skb: number): boolean {
+  return (tcpSkbCbFlags(skb) & TCPCB_FLAG_EOR) === 0;
+}
+/** May `from`, the next one, be merged into `to`? */
+export function tcpSkbCanCollapse(to: number, _from: number): boolean {
+  return tcpSkbCanCollapseTo(to);
+}
+/** tcp_add_tx_delay and MD5 places: none. Bytes from the start of `skb` to the end of the data in sequence space. */
+export function tcpSkbSeqLen(skb: number): number {
+  return seqSub(tcpSkbEndSeq(skb), tcpSkbSeq(skb));
+}
+/** Payload bytes in frags, with the header pulled: skb->data_len. */
+export { skbDataLen, tcpSkbPcount };
+/** Bytes between `skb->data` and the transport header, as skb_transport_offset. */
+export function tcpHdrOffset(skb: number): number {
+  return u32[(skb + SKB_TRANSPORT_HEADER) >>> 2] - u32[(skb + SKB_DATA) >>> 2];
+}
