@@ -34,6 +34,13 @@ import {
 import type { InetConnectionSock, RequestSock } from "./inet_sock.ts";
 import { ipRouteOutputFlow } from "./route.ts";
 
+declare module "../core/net_namespace.ts" {
+  interface Net {
+    /** Sockets without a user that still have a state (tcp_orphan_count). */
+    orphanCount: number;
+  }
+}
+
 // ---- timers of a connection -----------------------------------------------------------------------------------------
 
 /** inet_csk_init_xmit_timers. The keepalive timer is sk->sk_timer. */
@@ -289,7 +296,7 @@ export function inetCskCompleteHashdance(
 export function inetChildForget(_sk: Sock, _req: RequestSock | null, child: Sock): void {
   child.skProt.disconnect?.(child, 0);
   sockOrphan(child);
-  child.net.ipv4.orphanCount++;
+  child.net.orphanCount++;
   inetCskDestroySock(child as InetConnectionSock);
 }
 
@@ -454,14 +461,14 @@ export function inetCskDestroySock(sk: InetConnectionSock): void {
   if (sk.skcNum !== 0 && sk.icskBindHash !== null) inetPutPort(sk);
   sk.skProt.destroy?.(sk);
   skStreamKillQueues(sk);
-  sk.net.ipv4.orphanCount--;
+  sk.net.orphanCount--;
   sockPut(sk);
 }
 
 /** inet_csk_prepare_forced_close / prepare_for_destroy: marks a child that was never accepted as dead and counted. */
 export function inetCskPrepareForDestroySock(sk: Sock): void {
   sockSetFlag(sk, SOCK_DEAD);
-  sk.net.ipv4.orphanCount++;
+  sk.net.orphanCount++;
 }
 
 /** inet_csk_listen_stop: requests and children of a listener that closes (tcp_close on TCP_LISTEN). */

@@ -115,6 +115,8 @@ export const inetHashtablesNetOps: PernetOperations = {
   name: "inet_hashtables",
   init(net: Net): number {
     net.tcpHashinfo = new InetHashinfo(net.kernel.random.u32());
+    net.twCount = 0;
+    net.orphanCount = 0;
     for (let i = 0; i < 256; i++) net.tcpHashinfo.perturb[i] = net.kernel.random.u32();
     return 0;
   },

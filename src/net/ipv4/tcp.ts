@@ -1,0 +1,1069 @@
+/**
+ * TCP's system calls: the sending half of a socket up to the write queue (tcp_sendmsg, tcp_push), the receiving half from
+ * the receive queue on (tcp_recvmsg), close, shutdown, poll and the state of a connection.
+ *
+ * Nothing here sleeps: where the kernel would wait, the call returns what it has done so far, or -EAGAIN, and the blocking
+ * system calls (net/syscalls_async.ts) wait on the socket's wait queue and call again.
+ */
+
+import {
+  CHECKSUM_PARTIAL,
+  MAX_SKB_FRAGS,
+  MAX_TCP_HEADER,
+  TCPCB_FLAG_EOR,
+} from "../../../assembly/layout.ts";
+import {
+  EAGAIN,
+  EFAULT,
+  EINVAL,
+  ENOTCONN,
+  EOPNOTSUPP,
+  EPIPE,
+  ECONNABORTED,
+  ECONNRESET,
+} from "../../uapi/errno.ts";
+import {
+  LINUX_MIB_TCPABORTONCLOSE,
+  LINUX_MIB_TCPABORTONDATA,
+  LINUX_MIB_TCPABORTONLINGER,
+  LINUX_MIB_TCPABORTONMEMORY,
+  TCP_MIB_CURRESTAB,
+  TCP_MIB_ESTABRESETS,
+  TCP_MIB_ATTEMPTFAILS,
+} from "../../uapi/linux_mib.ts";
+import {
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDHUP,
+  EPOLLRDNORM,
+  EPOLLWRNORM,
+} from "../../uapi/poll.ts";
+import { MSG_EOR, MSG_FASTOPEN, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC } from "../../uapi/socket.ts";
+import { SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD } from "../../uapi/sockios.ts";
+import {
+  TCP_CLOSE,
+  TCP_CLOSE_WAIT,
+  TCP_CLOSING,
+  TCP_ESTABLISHED,
+  TCP_FIN_WAIT1,
+  TCP_FIN_WAIT2,
+  TCP_LAST_ACK,
+  TCP_LISTEN,
+  TCP_SYN_RECV,
+  TCP_SYN_SENT,
+  TCPF_CLOSE_WAIT,
+  TCPF_CLOSING,
+  TCPF_ESTABLISHED,
+  TCPF_FIN_WAIT1,
+  TCPF_FIN_WAIT2,
+  TCPF_LAST_ACK,
+  TCPF_SYN_RECV,
+  TCPF_SYN_SENT,
+  TCP_MSS_DEFAULT,
+  TCPHDR_ACK,
+  TCPHDR_FIN,
+  TCPHDR_PSH,
+  TCPHDR_SYN,
+  TCP_CA_Open,
+} from "../../uapi/tcp.ts";
+import { bugOn } from "../../kernel/bug.ts";
+import { netIncStats, tcpDecStats, tcpIncStats } from "../../kernel/mib.ts";
+import {
+  skbAvailroom,
+  skbIpSummedSet,
+  skbIsNonlinear,
+  skbLen,
+  skbLenAdd,
+  skbDataLenAdd,
+  skbNext,
+  skbNrFrags,
+  skbTail,
+  skbTruesize,
+  skbTruesizeAdd,
+  skbFragSizeAdd,
+} from "../../mm/skb.ts";
+import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
+import { skbCopyDatagramMsg } from "../core/datagram.ts";
+import {
+  allocSkb,
+  getPage,
+  kfreeSkb,
+  kfreeSkbReason,
+  skbCanCoalesce,
+  skbDequeue,
+  skbFillPageDesc,
+  skbPeek,
+  skbPeekTail,
+  skbPut,
+  skbQueuePurge,
+  skbQueueTail,
+  skbReserve,
+  skbUnlink,
+} from "../core/skbuff.ts";
+import {
+  RCV_SHUTDOWN,
+  SEND_SHUTDOWN,
+  SHUTDOWN_MASK,
+  SOCK_BINDADDR_LOCK,
+  SOCK_DEAD,
+  SOCK_DONE,
+  SOCK_LINGER,
+  SOCK_RCVBUF_LOCK,
+  SOCK_URGINLINE,
+  SOCK_USE_WRITE_QUEUE,
+  sockFlag,
+  sockSetFlag,
+} from "../core/sock.ts";
+import type { Msghdr, Sock, Socket } from "../core/sock.ts";
+import {
+  msgIterCopyTo,
+  skDstReset,
+  skMemCharge,
+  skMemReclaim,
+  skPageFragRefill,
+  skWmemSchedule,
+  sockError,
+  sockHold,
+  sockOrphan,
+  sockPut,
+} from "../core/sock.ts";
+import { skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
+import { inetPutPort } from "./inet_hashtables.ts";
+import {
+  inetCskClearXmitTimers,
+  inetCskDelackInit,
+  inetCskDestroySock,
+  inetCskInPingpongMode,
+  inetCskListenReadable,
+  inetCskListenStop,
+  inetCskResetKeepaliveTimer,
+} from "./inet_connection_sock.ts";
+import { ICSK_ACK_PUSHED, ICSK_ACK_PUSHED2, ICSK_ACK_SCHED } from "./inet_sock.ts";
+import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
+import { tcpAssignCongestionControl, tcpCleanupCongestionControl } from "./tcp_cong.ts";
+import {
+  tcpFinTime,
+  minmaxReset,
+  skWmemQueuedAdd,
+  tcpBoundToHalfWnd,
+  tcpInq,
+  tcpRtxAndWriteQueuesEmpty,
+  tcpSkbCanCollapseTo,
+  tcpWmemFreeSkb,
+  TCP_URG_READ,
+  TCP_URG_VALID,
+  TSQF_THROTTLED,
+  tcpJiffies32,
+  tcpReceiveWindow,
+  tcpRtxQueueHead,
+  tcpWriteQueueEmpty,
+  TCP_CHRONO_BUSY,
+  TCP_INFINITE_SSTHRESH,
+  TCP_INIT_CWND,
+  TCP_NAGLE_CORK,
+  TCP_NAGLE_PUSH,
+  TCP_TIMEOUT_INIT,
+  TCP_TIMEWAIT_LEN,
+} from "./tcp_h.ts";
+import { tcpRcvSpaceAdjust } from "./tcp_input.ts";
+import { tcpTimeWait } from "./tcp_minisocks.ts";
+import {
+  __tcpPushPendingFrames,
+  __tcpSelectWindow,
+  tcpChronoStop,
+  tcpCurrentMss,
+  tcpPushOne,
+  tcpSendAck,
+  tcpSendActiveReset,
+  tcpSendFin,
+  tcpSlowStartAfterIdleCheck,
+  tcpSyncMss,
+} from "./tcp_output.ts";
+import {
+  TcpSock,
+  tcpSkbCbFlags,
+  tcpSkbEndSeq,
+  tcpSkbFlags,
+  tcpSkbPcountSet,
+  tcpSkbSetSacked,
+  tcpSkbSeq,
+  tcpSkbSetCbFlags,
+  tcpSkbSetEndSeq,
+  tcpSkbSetFlags,
+  tcpSkbSetSeq,
+} from "./tcp_sock.ts";
+import { tcpInitXmitTimers } from "./tcp_timer.ts";
+
+// ---- birth --------------------------------------------------------------------------------------------------------------
+
+/** tcp_init_sock: what a fresh TCP socket starts with, either family. */
+export function tcpInitSock(sk0: Sock): void {
+  const tp = sk0 as TcpSock;
+  tcpInitXmitTimers(tp);
+  tp.icskRto = TCP_TIMEOUT_INIT;
+  tp.icskRtoMin = tp.net.ipv4.sysctlTcpRtoMinUs;
+  tp.icskRtoMax = tp.net.ipv4.sysctlTcpRtoMaxMs * 1000;
+  tp.icskDelackMax = 200_000; // TCP_DELACK_MAX
+  tp.mdevUs = TCP_TIMEOUT_INIT;
+  minmaxReset(tp.rttMin, tcpJiffies32(), 0xffffffff);
+  // RFC 6928: ten segments; ssthresh is unknown until the first loss.
+  tp.sndCwnd = TCP_INIT_CWND;
+  tp.appLimited = 0xffffffff;
+  tp.rateAppLimited = true;
+  tp.sndSsthresh = TCP_INFINITE_SSTHRESH;
+  tp.sndCwndClamp = 0xffffffff;
+  tp.mssCache = TCP_MSS_DEFAULT;
+  tp.reordering = tp.net.ipv4.sysctlTcpReordering;
+  tcpAssignCongestionControl(tp);
+  tp.tsoffset = 0;
+  tp.rackReoWndSteps = 1;
+  tp.skcState = TCP_CLOSE;
+  tp.skWriteSpace = skStreamWriteSpace;
+  sockSetFlag(tp, SOCK_USE_WRITE_QUEUE);
+  tp.icskSyncMss = tcpSyncMssIpv4;
+  tp.skSndbuf = tp.net.ipv4.sysctlTcpWmem[1] as number;
+  tp.skRcvbuf = tp.net.ipv4.sysctlTcpRmem[1] as number;
+  tp.scalingRatio = 128; // TCP_DEFAULT_SCALING_RATIO: half of the buffer is payload until measured
+}
+
+function tcpSyncMssIpv4(sk: Sock, pmtu: number): number {
+  return tcpSyncMss(sk as TcpSock, pmtu);
+}
+
+// ---- states -------------------------------------------------------------------------------------------------------------
+
+export const tcpStateNames: readonly string[] = [
+  "",
+  "ESTABLISHED",
+  "SYN_SENT",
+  "SYN_RECV",
+  "FIN_WAIT1",
+  "FIN_WAIT2",
+  "TIME_WAIT",
+  "CLOSE",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+  "LISTEN",
+  "CLOSING",
+  "NEW_SYN_RECV",
+];
+
+/** tcp_set_state: moves a sock, keeping the tables and CurrEstab / EstabResets true. */
+export function tcpSetState(sk: Sock, state: number): void {
+  const old = sk.skcState;
+  switch (state) {
+    case TCP_ESTABLISHED:
+      if (old !== TCP_ESTABLISHED) tcpIncStats(sk.net, TCP_MIB_CURRESTAB);
+      break;
+    case TCP_CLOSE_WAIT:
+      if (old === TCP_SYN_RECV) tcpIncStats(sk.net, TCP_MIB_CURRESTAB);
+      break;
+    case TCP_CLOSE:
+      if (old === TCP_CLOSE_WAIT || old === TCP_ESTABLISHED) tcpIncStats(sk.net, TCP_MIB_ESTABRESETS);
+      sk.skProt.unhash(sk);
+      if ((sk as TcpSock).icskBindHash !== null && (sk.skUserlocks & 8) === 0) inetPutPort(sk);
+      if (old === TCP_ESTABLISHED || old === TCP_CLOSE_WAIT) tcpDecStats(sk.net, TCP_MIB_CURRESTAB);
+      break;
+    default:
+      if (old === TCP_ESTABLISHED || old === TCP_CLOSE_WAIT) tcpDecStats(sk.net, TCP_MIB_CURRESTAB);
+  }
+  // The state changes last: whoever looks the sock up meanwhile still finds it in its old table.
+  sk.skcState = state;
+}
+
+// RFC 9293 §3.3.2, the state diagram's close() arrows: the next state, and whether a FIN leaves.
+const TCP_ACTION_FIN = 1 << 7;
+const newState: readonly number[] = [
+  TCP_CLOSE,
+  TCP_FIN_WAIT1 | TCP_ACTION_FIN, // ESTABLISHED
+  TCP_CLOSE, // SYN_SENT
+  TCP_FIN_WAIT1 | TCP_ACTION_FIN, // SYN_RECV
+  TCP_FIN_WAIT1, // FIN_WAIT1
+  TCP_FIN_WAIT2, // FIN_WAIT2
+  TCP_CLOSE, // TIME_WAIT
+  TCP_CLOSE, // CLOSE
+  TCP_LAST_ACK | TCP_ACTION_FIN, // CLOSE_WAIT
+  TCP_LAST_ACK, // LAST_ACK
+  TCP_CLOSE, // LISTEN
+  TCP_CLOSING, // CLOSING
+  TCP_CLOSE, // NEW_SYN_RECV
+];
+
+/** tcp_close_state: moves to the state that close() leads to. True if a FIN has to be sent. */
+function tcpCloseState(sk: Sock): boolean {
+  const next = newState[sk.skcState] as number;
+  tcpSetState(sk, next & 0xf);
+  return (next & TCP_ACTION_FIN) !== 0;
+}
+
+/** tcp_done: the connection is over; the sock is destroyed if nobody holds it. */
+export function tcpDone(sk0: Sock): void {
+  const sk = sk0 as TcpSock;
+  const req = sk.fastopenRsk;
+  if (sk.skcState === TCP_SYN_SENT || sk.skcState === TCP_SYN_RECV) tcpIncStats(sk.net, TCP_MIB_ATTEMPTFAILS);
+  tcpSetState(sk, TCP_CLOSE);
+  inetCskClearXmitTimers(sk);
+  if (req !== null) sk.fastopenRsk = null;
+  sk.skShutdown = SHUTDOWN_MASK;
+  if (!sockFlag(sk, SOCK_DEAD)) sk.skStateChange(sk);
+  else inetCskDestroySock(sk);
+}
+
+/** tcp_done_with_error: tcp_done, and the user hears why. */
+export function tcpDoneWithError(sk: Sock, err: number): void {
+  sk.skErr = err;
+  tcpWriteQueuePurge(sk as TcpSock);
+  tcpDone(sk);
+  if (!sockFlag(sk, SOCK_DEAD)) sk.skErrorReport(sk);
+}
+
+// ---- readiness ----------------------------------------------------------------------------------------------------------
+
+/** tcp_epollin_ready: `target` bytes (SO_RCVLOWAT) wait, or the window is so full that no more may come. */
+function tcpEpollinReady(tp: TcpSock, target: number): boolean {
+  const avail = seqSub(tp.rcvNxt, tp.copiedSeq);
+  if (avail <= 0) return false;
+  return avail >= target || (tp.skRmemAlloc > tp.skRcvbuf && avail > 0) || tcpReceiveWindow(tp) <= tp.icskAck.rcvMss;
+}
+
+/** tcp_stream_is_readable. */
+export function tcpStreamIsReadable(sk: TcpSock, target: number): boolean {
+  return tcpEpollinReady(sk, target);
+}
+
+/** tcp_poll: EPOLL* bits, exactly as the kernel signals them. */
+export function tcpPoll(sock: Socket): number {
+  const sk = sock.sk as TcpSock;
+  const state = sk.skcState;
+  if (state === TCP_LISTEN) return inetCskListenReadable(sk) ? EPOLLIN | EPOLLRDNORM : 0;
+  let mask = 0;
+  // EPOLLHUP is for both directions shut; RCV_SHUTDOWN alone is EPOLLRDHUP (see the comment on tcp_poll in Linux).
+  if (sk.skShutdown === SHUTDOWN_MASK || state === TCP_CLOSE) mask |= EPOLLHUP;
+  if (sk.skShutdown & RCV_SHUTDOWN) mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+  if (state !== TCP_SYN_SENT && (state !== TCP_SYN_RECV || sk.fastopenRsk !== null)) {
+    let target = sk.skRcvlowat === 0 ? 1 : sk.skRcvlowat;
+    if (target > sk.skRcvbuf >> 1) target = sk.skRcvbuf >> 1;
+    if (sk.urgSeq === sk.copiedSeq && !sockFlag(sk, SOCK_URGINLINE) && sk.urgData !== 0) target++;
+    if (tcpStreamIsReadable(sk, target)) mask |= EPOLLIN | EPOLLRDNORM;
+    if ((sk.skShutdown & SEND_SHUTDOWN) === 0) {
+      if (skStreamIsWriteable(sk)) {
+        mask |= EPOLLOUT | EPOLLWRNORM;
+      } else {
+        sk.skNoSpace = true;
+        if (skStreamIsWriteable(sk)) mask |= EPOLLOUT | EPOLLWRNORM;
+      }
+    } else {
+      mask |= EPOLLOUT | EPOLLWRNORM;
+    }
+    if (sk.urgData & TCP_URG_VALID) mask |= EPOLLPRI;
+  } else if (state === TCP_SYN_SENT && sk.deferConnect) {
+    // TCP_FASTOPEN_CONNECT: the first write is what connects.
+    mask |= EPOLLOUT | EPOLLWRNORM;
+  }
+  if (sk.skErr !== 0 || sk.skErrorQueue.qlen !== 0) mask |= EPOLLERR;
+  return mask;
+}
+
+/** tcp_ioctl: SIOCINQ, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK; -EINVAL on a listener, -ENOIOCTLCMD elsewhere. */
+export function tcpIoctl(sk0: Sock, cmd: number): number {
+  const tp = sk0 as TcpSock;
+  const early = ((1 << tp.skcState) & (TCPF_SYN_SENT | TCPF_SYN_RECV)) !== 0;
+  switch (cmd) {
+    case SIOCINQ:
+      return tp.skcState === TCP_LISTEN ? -EINVAL : tcpInq(tp);
+    case SIOCATMARK:
+      return tp.urgData !== 0 && tp.urgSeq === tp.copiedSeq ? 1 : 0;
+    case SIOCOUTQ:
+      if (tp.skcState === TCP_LISTEN) return -EINVAL;
+      return early ? 0 : seqSub(tp.writeSeq, tp.sndUna);
+    case SIOCOUTQNSD:
+      if (tp.skcState === TCP_LISTEN) return -EINVAL;
+      return early ? 0 : seqSub(tp.writeSeq, tp.sndNxt);
+    default:
+      return -515; // -ENOIOCTLCMD
+  }
+}
+
+// ---- sending ------------------------------------------------------------------------------------------------------------
+
+/** tcp_mark_push: the peer should hand the data up from here. */
+function tcpMarkPush(tp: TcpSock, skb: number): void {
+  tcpSkbSetFlags(skb, tcpSkbFlags(skb) | TCPHDR_PSH);
+  tp.pushedSeq = tp.writeSeq;
+}
+
+/** forced_push: half a window was written since the last PSH. */
+function forcedPush(tp: TcpSock): boolean {
+  return after(tp.writeSeq, seqAdd(tp.pushedSeq, tp.maxWindow >>> 1));
+}
+
+/** tcp_skb_entail: a new empty skb at the tail of the write queue. */
+export function tcpSkbEntail(sk: TcpSock, skb: number): void {
+  tcpSkbSetSeq(skb, sk.writeSeq);
+  tcpSkbSetEndSeq(skb, sk.writeSeq);
+  tcpSkbSetFlags(skb, TCPHDR_ACK);
+  tcpSkbSetSacked(skb, 0);
+  skbQueueTail(sk.skWriteQueue, skb);
+  skWmemQueuedAdd(sk, skbTruesize(skb));
+  skMemCharge(sk, skbTruesize(skb));
+  // A cork or a lone PUSH of the past does not concern new data.
+  if (sk.nonagle & TCP_NAGLE_PUSH) sk.nonagle &= ~TCP_NAGLE_PUSH;
+  tcpSlowStartAfterIdleCheck(sk);
+}
+
+/** tcp_mark_urg. */
+function tcpMarkUrg(tp: TcpSock, flags: number): void {
+  if (flags & MSG_OOB) tp.sndUp = tp.writeSeq;
+}
+
+/** tcp_should_autocork: is it worth to wait for more, since a TX completion will send it anyway? */
+function tcpShouldAutocork(sk: TcpSock, skb: number, sizeGoal: number): boolean {
+  return (
+    skbLen(skb) < sizeGoal &&
+    sk.net.ipv4.sysctlTcpAutocorking !== 0 &&
+    tcpRtxQueueHead(sk) !== 0 &&
+    sk.skWmemAlloc > skbTruesize(skb) &&
+    tcpSkbCanCollapseTo(skb)
+  );
+}
+
+/** tcp_push: the tail is marked and whatever may leave leaves. MSG_MORE counts as a cork. */
+export function tcpPush(sk: TcpSock, flags: number, mssNow: number, nonagle: number, sizeGoal: number): void {
+  const skb = skbPeekTail(sk.skWriteQueue);
+  if (skb === 0) return;
+  if ((flags & MSG_MORE) === 0 || forcedPush(sk)) tcpMarkPush(sk, skb);
+  tcpMarkUrg(sk, flags);
+  if (tcpShouldAutocork(sk, skb, sizeGoal)) {
+    // TSQ_THROTTLED: tcp_wfree pushes when the NIC is done with what it has.
+    sk.tsqFlags |= TSQF_THROTTLED;
+    if (sk.skWmemAlloc > skbTruesize(skb)) return;
+  }
+  if (flags & MSG_MORE) nonagle = TCP_NAGLE_CORK;
+  __tcpPushPendingFrames(sk, mssNow, nonagle);
+}
+
+/** tcp_xmit_size_goal: bytes an skb is filled to: whole segments up to what the device can segment, else one MSS. */
+function tcpXmitSizeGoal(sk: TcpSock, mssNow: number, largeAllowed: boolean): number {
+  if (!largeAllowed || (sk.skRouteCaps & NETIF_F_TSO) === 0) return mssNow;
+  const bound = tcpBoundToHalfWnd(sk, sk.skGsoMaxSize);
+  let goal = sk.gsoSegs * mssNow;
+  if (bound < goal || bound >= goal + mssNow) {
+    sk.gsoSegs = Math.min((bound / mssNow) >>> 0, sk.skGsoMaxSegs);
+    goal = sk.gsoSegs * mssNow;
+  }
+  return Math.max(goal, mssNow);
+}
+
+/** The size goal that the last tcp_send_mss found (its second result). */
+let sizeGoalResult = 0;
+
+/** tcp_send_mss: the MSS now; the size goal is left in `sizeGoalResult`. */
+export function tcpSendMss(sk: TcpSock, flags: number): number {
+  const mssNow = tcpCurrentMss(sk);
+  sizeGoalResult = tcpXmitSizeGoal(sk, mssNow, (flags & MSG_OOB) === 0);
+  return mssNow;
+}
+
+/** May more bytes be added to this skb: linear room without SG, a frag slot or a frag to extend with it. */
+function tcpSkbHasRoom(sk: TcpSock, skb: number, sg: boolean): boolean {
+  if (!sg) return !skbIsNonlinear(skb) && skbAvailroom(skb) > 0;
+  const nr = skbNrFrags(skb);
+  return nr < MAX_SKB_FRAGS || skbCanCoalesce(skb, nr, sk.pageFrag.page, sk.pageFrag.offset);
+}
+
+/** tcp_stream_alloc_skb: an skb with room for all headers and `linear` bytes; 0 when memory is short. */
+export function tcpStreamAllocSkb(sk: TcpSock, linear: number, forceSchedule: boolean): number {
+  const skb = allocSkb(MAX_TCP_HEADER + linear);
+  if (skb === 0) {
+    sk.skProt.streamMemoryFree?.(sk, 0);
+    return 0;
+  }
+  if (!forceSchedule && !skWmemSchedule(sk, skbTruesize(skb))) {
+    kfreeSkb(skb);
+    return 0;
+  }
+  skbReserve(skb, MAX_TCP_HEADER);
+  skbIpSummedSet(skb, CHECKSUM_PARTIAL);
+  return skb;
+}
+
+/** tcp_remove_empty_skb: an skb that was entailed but got no data must not stay at the tail. */
+export function tcpRemoveEmptySkb(sk: TcpSock): void {
+  const skb = skbPeekTail(sk.skWriteQueue);
+  if (skb !== 0 && tcpSkbSeq(skb) === tcpSkbEndSeq(skb)) {
+    skbUnlink(skb, sk.skWriteQueue);
+    if (tcpWriteQueueEmpty(sk)) tcpChronoStop(sk, TCP_CHRONO_BUSY);
+    tcpWmemFreeSkb(sk, skb);
+  }
+}
+
+/**
+ * sk_stream_wait_connect's test, without the wait: 0 if data may be sent now, else a negative errno (-EAGAIN while the
+ * connection is being made).
+ */
+function streamConnected(sk: TcpSock): number {
+  if (((1 << sk.skcState) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) !== 0 || sk.fastopenRsk !== null) return 0;
+  const err = sockError(sk);
+  if (err !== 0) return err;
+  if (((1 << sk.skcState) & (TCPF_SYN_SENT | TCPF_SYN_RECV)) === 0) return -EPIPE;
+  return -EAGAIN;
+}
+
+/**
+ * tcp_sendmsg: copies the caller's bytes into the write queue and sends what may be sent. Returns the bytes taken, or a
+ * negative errno if none was (-EAGAIN: no room, or not connected yet; -EPIPE: the sending side is shut).
+ */
+export function tcpSendmsg(sock: Socket, msg: Msghdr, size: number): number {
+  return tcpSendmsgLocked(sock.sk as TcpSock, msg, size);
+}
+
+/** tcp_sendmsg_locked. */
+export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number {
+  const flags = msg.flags;
+  if ((flags & MSG_FASTOPEN) !== 0 && sk.skcState !== TCP_ESTABLISHED) return -EOPNOTSUPP;
+  const connected = streamConnected(sk);
+  if (connected !== 0) return connected;
+
+  let copied = 0;
+  let mssNow = tcpSendMss(sk, flags);
+  let sizeGoal = sizeGoalResult;
+  if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) return tcpSendError(sk, -EPIPE);
+  let err = 0;
+
+  while (msg.count > 0) {
+    let copy = 0;
+    let skb = skbPeekTail(sk.skWriteQueue);
+    if (skb !== 0) copy = sizeGoal - skbLen(skb);
+
+    const sg = (sk.skRouteCaps & NETIF_F_SG) !== 0;
+    if (sg && !skPageFragRefill(sk)) {
+      err = -EAGAIN;
+      break;
+    }
+    if (skb !== 0 && copy > 0 && !tcpSkbHasRoom(sk, skb, sg)) {
+      tcpMarkPush(sk, skb);
+      copy = 0;
+    }
+    if (skb === 0 || copy <= 0 || !tcpSkbCanCollapseTo(skb)) {
+      // The tail is full or there is none: a new skb, if the send buffer has room.
+      if (!skStreamMemoryFree(sk)) {
+        err = -EAGAIN;
+        break;
+      }
+      skb = tcpStreamAllocSkb(sk, sg ? 0 : mssNow, tcpRtxAndWriteQueuesEmpty(sk));
+      if (skb === 0) {
+        err = -EAGAIN;
+        break;
+      }
+      tcpSkbEntail(sk, skb);
+      copy = sizeGoal;
+    }
+
+    if (copy > msg.count) copy = msg.count;
+    if (!sg) {
+      // A device without scatter-gather: at most one MSS of linear bytes an skb.
+      copy = Math.min(copy, skbAvailroom(skb));
+      if (msgIterCopyTo(skbTail(skb), msg, copy) !== 0) {
+        err = -EFAULT;
+        break;
+      }
+      skbPut(skb, copy);
+    } else {
+      const pfrag = sk.pageFrag;
+      const i = skbNrFrags(skb);
+      copy = Math.min(copy, pfrag.size - pfrag.offset);
+      if (!skWmemSchedule(sk, copy)) {
+        err = -EAGAIN;
+        break;
+      }
+      if (msgIterCopyTo(pfrag.page + pfrag.offset, msg, copy) !== 0) {
+        err = -EFAULT;
+        break;
+      }
+      skbLenAdd(skb, copy);
+      skbDataLenAdd(skb, copy);
+      skbTruesizeAdd(skb, copy);
+      skWmemQueuedAdd(sk, copy);
+      skMemCharge(sk, copy);
+      if (skbCanCoalesce(skb, i, pfrag.page, pfrag.offset)) {
+        skbFragSizeAdd(skb, i - 1, copy);
+      } else {
+        skbFillPageDesc(skb, i, pfrag.page, pfrag.offset, copy);
+        getPage(pfrag.page);
+      }
+      pfrag.offset += copy;
+    }
+
+    if (copied === 0) tcpSkbSetFlags(skb, tcpSkbFlags(skb) & ~TCPHDR_PSH);
+    sk.writeSeq = seqAdd(sk.writeSeq, copy);
+    tcpSkbSetEndSeq(skb, seqAdd(tcpSkbEndSeq(skb), copy));
+    tcpSkbPcountSet(skb, 0);
+    copied += copy;
+    if (msg.count === 0) {
+      if (flags & MSG_EOR) tcpSkbSetCbFlags(skb, tcpSkbCbFlags(skb) | TCPCB_FLAG_EOR);
+      break;
+    }
+    if (skbLen(skb) < sizeGoal || (flags & MSG_OOB) !== 0) continue;
+    if (forcedPush(sk)) {
+      tcpMarkPush(sk, skb);
+      __tcpPushPendingFrames(sk, mssNow, TCP_NAGLE_PUSH);
+    } else if (skb === skbPeek(sk.skWriteQueue)) {
+      tcpPushOne(sk, mssNow);
+    }
+    mssNow = tcpSendMss(sk, flags);
+    sizeGoal = sizeGoalResult;
+  }
+
+  if (err === -EAGAIN) sk.skNoSpace = true;
+  if (copied > 0) {
+    // wait_for_space pushes what was copied, with MSG_MORE's hint removed: nobody knows when more will follow.
+    if (err === -EAGAIN) tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
+    else tcpPush(sk, flags, mssNow, sk.nonagle, sizeGoal);
+    // Partial counts beat errors.
+    return copied;
+  }
+  tcpRemoveEmptySkb(sk);
+  if (err === -EAGAIN && size > 0) {
+    // Out of memory with nothing queued: push what an earlier call left.
+    if (sk.skWriteQueue.head !== 0) tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
+    return -EAGAIN;
+  }
+  return err < 0 ? tcpSendError(sk, err) : 0;
+}
+
+/** sk_stream_error: a pending error of the socket comes before EPIPE. */
+function tcpSendError(sk: TcpSock, err: number): number {
+  if (err === -EPIPE) {
+    const pending = sockError(sk);
+    if (pending !== 0) return pending;
+  }
+  return err;
+}
+
+// ---- receiving ----------------------------------------------------------------------------------------------------------
+
+/** tcp_eat_recv_skb. */
+function tcpEatRecvSkb(sk: TcpSock, skb: number): void {
+  skbUnlink(skb, sk.skReceiveQueue);
+  kfreeSkbReason(skb, 0);
+}
+
+/** __tcp_cleanup_rbuf: `copied` bytes were read: does the peer need to know (an ACK, or a window that grew)? */
+export function __tcpCleanupRbuf(sk: TcpSock, copied: number): void {
+  let timeToAck = false;
+  const ack = sk.icskAck;
+  if (ack.pending & ICSK_ACK_SCHED) {
+    // Delayed ACKs are sent at once when the reader took everything of more than a segment.
+    if (
+      seqSub(sk.rcvNxt, sk.rcvWup) > ack.rcvMss ||
+      (copied > 0 &&
+        ((ack.pending & ICSK_ACK_PUSHED2) !== 0 ||
+          ((ack.pending & ICSK_ACK_PUSHED) !== 0 && !inetCskInPingpongMode(sk))) &&
+        sk.skRmemAlloc === 0)
+    ) {
+      timeToAck = true;
+    }
+  }
+  // RFC 9293 §3.8.6.2.2: tell a window that at least doubled, never a small step.
+  if (copied > 0 && !timeToAck && (sk.skShutdown & RCV_SHUTDOWN) === 0) {
+    const now = tcpReceiveWindow(sk);
+    if (2 * now <= sk.windowClamp) {
+      const next = __tcpSelectWindow(sk);
+      if (next !== 0 && next >= 2 * now) timeToAck = true;
+    }
+  }
+  if (timeToAck) tcpSendAck(sk);
+}
+
+/** tcp_cleanup_rbuf. */
+export function tcpCleanupRbuf(sk: TcpSock, copied: number): void {
+  __tcpCleanupRbuf(sk, copied);
+}
+
+/** tcp_recv_urg: MSG_OOB without SO_OOBINLINE. */
+function tcpRecvUrg(sk: TcpSock, msg: Msghdr, len: number, flags: number): number {
+  if (sockFlag(sk, SOCK_URGINLINE) || sk.urgData === 0 || sk.urgData === TCP_URG_READ) return -EINVAL;
+  if (sk.skcState === TCP_CLOSE && !sockFlag(sk, SOCK_DONE)) return -ENOTCONN;
+  if (sk.urgData & TCP_URG_VALID) {
+    const c = sk.urgData & 0xff;
+    if ((flags & MSG_PEEK) === 0) sk.urgData = TCP_URG_READ;
+    msg.flags |= MSG_OOB;
+    if (len > 0) {
+      if ((flags & MSG_TRUNC) === 0) {
+        const dst = msg.iov[0];
+        if (dst !== undefined && dst.length > 0) dst[0] = c;
+      }
+      return 1;
+    }
+    msg.flags |= MSG_TRUNC;
+    return 0;
+  }
+  if (sk.skcState === TCP_CLOSE || (sk.skShutdown & RCV_SHUTDOWN) !== 0) return 0;
+  return -EAGAIN;
+}
+
+/** How far into the skb's bytes `offset` in sequence space is. */
+function recvQueueSkip(skb: number, offset: number): number {
+  // A SYN takes a sequence number but is no byte.
+  return (tcpSkbFlags(skb) & TCPHDR_SYN) !== 0 ? offset - 1 : offset;
+}
+
+/**
+ * tcp_recvmsg: copies received bytes to the caller. Returns the count, 0 at the end of the stream, or a negative errno
+ * (-EAGAIN: nothing there yet). MSG_PEEK leaves the bytes, MSG_TRUNC discards them, MSG_OOB reads urgent data.
+ */
+export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): number {
+  const sk = sk0 as TcpSock;
+  if (sk.skcState === TCP_LISTEN) return -ENOTCONN;
+  if (flags & MSG_OOB) return tcpRecvUrg(sk, msg, len, flags);
+  const peek = (flags & MSG_PEEK) !== 0;
+  let copied = 0;
+  let at = sk.copiedSeq;
+  let err = 0;
+
+  outer: while (len > 0) {
+    // Urgent data that is not inline stops the read just before it (SIOCATMARK).
+    if (sk.urgData !== 0 && sk.urgSeq === at && copied > 0) break;
+
+    let skb = skbPeek(sk.skReceiveQueue);
+    let found = false;
+    let offset = 0;
+    while (skb !== 0) {
+      bugOn(before(at, tcpSkbSeq(skb)), "receive queue has a hole");
+      offset = recvQueueSkip(skb, seqSub(at, tcpSkbSeq(skb)));
+      if (offset < skbLen(skb)) {
+        found = true;
+        break;
+      }
+      if (tcpSkbFlags(skb) & TCPHDR_FIN) {
+        // found_fin_ok
+        at = seqAdd(at, 1);
+        if (!peek) {
+          sk.copiedSeq = at;
+          tcpEatRecvSkb(sk, skb);
+        }
+        break outer;
+      }
+      const next = skbNext(skb);
+      if (!peek && seqSub(at, tcpSkbEndSeq(skb)) >= 0) tcpEatRecvSkb(sk, skb);
+      skb = next;
+    }
+
+    if (!found) {
+      if (copied > 0 || sockFlag(sk, SOCK_DONE)) break;
+      if (sk.skErr !== 0) {
+        err = sockError(sk);
+        break;
+      }
+      if (sk.skShutdown & RCV_SHUTDOWN) break;
+      if (sk.skcState === TCP_CLOSE) {
+        // The socket was never connected (or was reset and the error already read).
+        err = -ENOTCONN;
+        break;
+      }
+      err = -EAGAIN;
+      break;
+    }
+
+    let used = skbLen(skb) - offset;
+    if (len < used) used = len;
+    if (sk.urgData !== 0) {
+      const urgOffset = seqSub(sk.urgSeq, at);
+      if (urgOffset >= 0 && urgOffset < used) {
+        if (urgOffset === 0) {
+          if (!sockFlag(sk, SOCK_URGINLINE)) {
+            at = seqAdd(at, 1);
+            if (!peek) sk.copiedSeq = at;
+            offset++;
+            used--;
+            if (used === 0) {
+              tcpRecvSkipDone(sk, skb, offset, peek, at);
+              continue;
+            }
+          }
+        } else {
+          used = urgOffset;
+        }
+      }
+    }
+    if ((flags & MSG_TRUNC) === 0) {
+      const e = skbCopyDatagramMsg(skb, offset, msg, used);
+      if (e !== 0) {
+        if (copied === 0) err = -EFAULT;
+        break;
+      }
+    }
+    at = seqAdd(at, used);
+    copied += used;
+    len -= used;
+    if (!peek) {
+      sk.copiedSeq = at;
+      tcpRcvSpaceAdjust(sk);
+    }
+    // skip_copy
+    if (sk.urgData !== 0 && after(sk.copiedSeq, sk.urgSeq)) sk.urgData = 0;
+    if (used + offset < skbLen(skb)) continue;
+    if (tcpSkbFlags(skb) & TCPHDR_FIN) {
+      at = seqAdd(at, 1);
+      if (!peek) {
+        sk.copiedSeq = at;
+        tcpEatRecvSkb(sk, skb);
+      }
+      break;
+    }
+    if (!peek) tcpEatRecvSkb(sk, skb);
+  }
+
+  if (err !== 0 && copied === 0) {
+    // The kernel acknowledges before it would sleep.
+    if (err === -EAGAIN) __tcpCleanupRbuf(sk, 0);
+    return err;
+  }
+  if (!peek) tcpCleanupRbuf(sk, copied);
+  return copied;
+}
+
+function tcpRecvSkipDone(sk: TcpSock, skb: number, offset: number, peek: boolean, at: ReturnType<typeof seq>): void {
+  if (sk.urgData !== 0 && after(at, sk.urgSeq)) sk.urgData = 0;
+  if (!peek && offset >= skbLen(skb) && (tcpSkbFlags(skb) & TCPHDR_FIN) === 0) tcpEatRecvSkb(sk, skb);
+}
+
+/** tcp_set_rcvlowat: a larger low water mark may need a larger buffer. */
+export function tcpSetRcvlowat(sk0: Sock, val: number): number {
+  const sk = sk0 as TcpSock;
+  const cap = (sk.skUserlocks & SOCK_RCVBUF_LOCK) !== 0 ? sk.skRcvbuf >> 1 : (sk.net.ipv4.sysctlTcpRmem[2] as number) >> 1;
+  if (val > cap) val = cap;
+  sk.skRcvlowat = val === 0 ? 1 : val;
+  if ((tcpPollReadable(sk) && !sockFlag(sk, SOCK_DEAD))) sk.skDataReady(sk);
+  if (sk.skUserlocks & SOCK_RCVBUF_LOCK) return 0;
+  const space = Math.min(Math.ceil((val * 256) / sk.scalingRatio), 0x7fffffff);
+  if (space > sk.skRcvbuf) {
+    sk.skRcvbuf = space;
+    if (sk.windowClamp < val) sk.windowClamp = val;
+  }
+  return 0;
+}
+
+function tcpPollReadable(sk: TcpSock): boolean {
+  return tcpStreamIsReadable(sk, sk.skRcvlowat);
+}
+
+// ---- shutdown and close ---------------------------------------------------------------------------------------------------
+
+/** tcp_shutdown: SEND_SHUTDOWN sends a FIN after what is queued (RFC 9293 §3.6). */
+export function tcpShutdown(sk: Sock, how: number): void {
+  if ((how & SEND_SHUTDOWN) === 0) return;
+  if (((1 << sk.skcState) & (TCPF_ESTABLISHED | TCPF_SYN_SENT | TCPF_CLOSE_WAIT)) !== 0) {
+    if (tcpCloseState(sk)) tcpSendFin(sk as TcpSock);
+  }
+}
+
+/** tcp_check_oom: too many orphans, or too much memory in their hands. */
+export function tcpCheckOom(sk: TcpSock, shift: number): boolean {
+  return sk.net.orphanCount << shift > sk.net.ipv4.sysctlTcpMaxOrphans;
+}
+
+/** __tcp_close. `timeout` (SO_LINGER) is waited for by the blocking close. */
+export function __tcpClose(sk: TcpSock, _timeout: number): void {
+  let unread = false;
+  sk.skShutdown = SHUTDOWN_MASK;
+  if (sk.skcState === TCP_LISTEN) {
+    tcpSetState(sk, TCP_CLOSE);
+    inetCskListenStop(sk);
+  } else {
+    for (let skb = skbDequeue(sk.skReceiveQueue); skb !== 0; skb = skbDequeue(sk.skReceiveQueue)) {
+      let end = tcpSkbEndSeq(skb);
+      if (tcpSkbFlags(skb) & TCPHDR_FIN) end = seqAdd(end, -1);
+      if (after(end, sk.copiedSeq)) unread = true;
+      kfreeSkbReason(skb, 0);
+    }
+    if (sk.skcState !== TCP_CLOSE) {
+      if (sk.repair) {
+        sk.skProt.disconnect?.(sk, 0);
+      } else if (unread) {
+        // RFC 2525 §2.17: unread data is lost, so the peer must hear of it: a RST instead of a FIN.
+        netIncStats(sk.net, LINUX_MIB_TCPABORTONCLOSE);
+        tcpSetState(sk, TCP_CLOSE);
+        tcpSendActiveReset(sk);
+      } else if (sockFlag(sk, SOCK_LINGER) && sk.skLingertime === 0) {
+        sk.skProt.disconnect?.(sk, 0);
+        netIncStats(sk.net, LINUX_MIB_TCPABORTONDATA);
+      } else if (tcpCloseState(sk)) {
+        // RED-PEN in Linux: between here and the FIN the state says FIN_WAIT1 already.
+        tcpSendFin(sk);
+      }
+    }
+  }
+
+  // adjudge_to_death
+  sockHold(sk);
+  sockOrphan(sk);
+  sk.net.orphanCount++;
+  if (sk.skcState === TCP_FIN_WAIT2) {
+    // The peer may never close: an orphan does not wait for ever.
+    if (sk.linger2 < 0) {
+      tcpSetState(sk, TCP_CLOSE);
+      tcpSendActiveReset(sk);
+      netIncStats(sk.net, LINUX_MIB_TCPABORTONLINGER);
+    } else {
+      const tmo = tcpFinTime(sk);
+      if (tmo > TCP_TIMEWAIT_LEN) {
+        inetCskResetKeepaliveTimer(sk, tmo - TCP_TIMEWAIT_LEN);
+      } else {
+        tcpTimeWait(sk, TCP_FIN_WAIT2, tmo);
+        sockPut(sk);
+        return;
+      }
+    }
+  }
+  if (sk.skcState !== TCP_CLOSE && tcpCheckOom(sk, 0)) {
+    tcpSetState(sk, TCP_CLOSE);
+    tcpSendActiveReset(sk);
+    netIncStats(sk.net, LINUX_MIB_TCPABORTONMEMORY);
+  }
+  if (sk.skcState === TCP_CLOSE) inetCskDestroySock(sk);
+  sockPut(sk);
+}
+
+/** tcp_close (sk_prot->close). */
+export function tcpClose(sk: Sock, timeout: number): void {
+  __tcpClose(sk as TcpSock, timeout);
+  // The reference of the user, who is gone.
+  sockPut(sk);
+}
+
+/** tcp_need_reset: does an abort of this state owe the peer a RST? */
+function tcpNeedReset(state: number): boolean {
+  return (
+    ((1 << state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT | TCPF_FIN_WAIT1 | TCPF_FIN_WAIT2 | TCPF_SYN_RECV)) !== 0
+  );
+}
+
+/** tcp_write_queue_purge: everything that was to be sent, or resent, is forgotten. */
+export function tcpWriteQueuePurge(sk: TcpSock): void {
+  tcpChronoStop(sk, TCP_CHRONO_BUSY);
+  for (let skb = skbDequeue(sk.skWriteQueue); skb !== 0; skb = skbDequeue(sk.skWriteQueue)) tcpWmemFreeSkb(sk, skb);
+  for (let skb = skbDequeue(sk.tcpRtxQueue); skb !== 0; skb = skbDequeue(sk.tcpRtxQueue)) tcpWmemFreeSkb(sk, skb);
+  skMemReclaim(sk);
+  sk.highestSack = 0;
+  sk.lostSkbHint = 0;
+  sk.retransmitSkbHint = 0;
+  sk.packetsOut = 0;
+  sk.icskBackoff = 0;
+}
+
+/** tcp_disconnect: back to a fresh socket (connect to AF_UNSPEC, linger 0, forgotten children). */
+export function tcpDisconnect(sk0: Sock, _flags: number): number {
+  const sk = sk0 as TcpSock;
+  const old = sk.skcState;
+  if (old !== TCP_CLOSE) tcpSetState(sk, TCP_CLOSE);
+  if (old === TCP_LISTEN) {
+    inetCskListenStop(sk);
+  } else if (sk.repair) {
+    sk.skErr = ECONNABORTED;
+  } else if (tcpNeedReset(old)) {
+    tcpSendActiveReset(sk);
+    sk.skErr = ECONNRESET;
+  } else if (sk.sndNxt !== sk.writeSeq && ((1 << old) & (TCPF_CLOSING | TCPF_LAST_ACK)) !== 0) {
+    tcpSendActiveReset(sk);
+    sk.skErr = ECONNRESET;
+  } else if (old === TCP_SYN_SENT) {
+    sk.skErr = ECONNRESET;
+  }
+  inetCskClearXmitTimers(sk);
+  skbQueuePurge(sk.skReceiveQueue);
+  sk.skRmemAlloc = 0;
+  tcpWriteQueuePurge(sk);
+  skbQueuePurge(sk.outOfOrderQueue);
+  sk.oooLastSkb = 0;
+  sk.skcDport = 0;
+  if ((sk.skUserlocks & SOCK_BINDADDR_LOCK) === 0) {
+    sk.inetSaddr = 0;
+    sk.skcRcvSaddr = 0;
+  }
+  sk.skcDaddr = 0;
+  sk.skShutdown = 0;
+  sk.skFlags &= ~(1 << SOCK_DONE);
+  sk.srttUs = 0;
+  sk.mdevUs = TCP_TIMEOUT_INIT;
+  sk.rcvRttLastTsecr = 0;
+  // A new connection never reuses the sequence space of the old one.
+  sk.writeSeq = seqAdd(sk.writeSeq, sk.maxWindow + 2);
+  sk.icskBackoff = 0;
+  sk.icskProbesOut = 0;
+  sk.icskProbesTstamp = 0;
+  sk.icskRto = TCP_TIMEOUT_INIT;
+  sk.sndSsthresh = TCP_INFINITE_SSTHRESH;
+  sk.sndCwnd = TCP_INIT_CWND;
+  sk.sndCwndCnt = 0;
+  sk.isCwndLimited = false;
+  sk.maxPacketsOut = 0;
+  sk.windowClamp = 0;
+  sk.delivered = 0;
+  sk.deliveredCe = 0;
+  sk.lost = 0;
+  sk.lostOut = 0;
+  sk.sackedOut = 0;
+  sk.retransOut = 0;
+  sk.tlpHighSeqSet = false;
+  sk.lastOowAckTime = 0;
+  if (sk.icskCaOps.release !== undefined && sk.icskCaInitialized) sk.icskCaOps.release(sk);
+  sk.icskCaInitialized = false;
+  sk.icskCaState = TCP_CA_Open;
+  inetCskDelackInit(sk);
+  sk.icskAck.rcvMss = 536; // TCP_MIN_MSS's sane start, as tcp_initialize_rcv_mss finds it
+  sk.rxOpt.sawTstamp = false;
+  sk.rxOpt.dsack = false;
+  sk.rxOpt.numSacks = 0;
+  sk.rxOpt.tsRecent = 0;
+  sk.rxOpt.tsRecentStamp = 0;
+  skDstReset(sk);
+  sk.bytesSent = 0;
+  sk.bytesAcked = 0;
+  sk.bytesReceived = 0;
+  sk.bytesRetrans = 0;
+  sk.totalRetrans = 0;
+  sk.segsIn = 0;
+  sk.segsOut = 0;
+  sk.dataSegsIn = 0;
+  sk.dataSegsOut = 0;
+  sk.copiedSeq = sk.rcvNxt;
+  sk.urgData = 0;
+  sk.fastopenRsk = null;
+  sk.deferConnect = false;
+  sk.sndUna = sk.writeSeq;
+  sk.sndNxt = sk.writeSeq;
+  sk.pushedSeq = sk.writeSeq;
+  sk.skErrorReport(sk);
+  return 0;
+}
+
+/** tcp_abort (ss -K, namespace teardown): ends a connection with a RST and `err`. */
+export function tcpAbort(sk0: Sock, err: number): number {
+  const sk = sk0 as TcpSock;
+  if (sk.skcState === TCP_LISTEN) {
+    tcpSetState(sk, TCP_CLOSE);
+    inetCskListenStop(sk);
+  }
+  if (!sockFlag(sk, SOCK_DEAD)) {
+    if (tcpNeedReset(sk.skcState)) tcpSendActiveReset(sk);
+    tcpDoneWithError(sk, err);
+    return 0;
+  }
+  if (tcpNeedReset(sk.skcState)) tcpSendActiveReset(sk);
+  tcpWriteQueuePurge(sk);
+  tcpDone(sk);
+  return 0;
+}
+
+/** tcp_destroy_sock's family-independent half: congestion control, queues, timers. */
+export function tcpDestroyCommon(sk: TcpSock): void {
+  inetCskClearXmitTimers(sk);
+  tcpCleanupCongestionControl(sk);
+  tcpWriteQueuePurge(sk);
+  skbQueuePurge(sk.outOfOrderQueue);
+  sk.oooLastSkb = 0;
+}

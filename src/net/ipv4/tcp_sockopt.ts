@@ -1,0 +1,503 @@
+/** TCP's socket options and TCP_INFO (the kernel keeps them in tcp.c). */
+
+import { EINVAL, ENOPROTOOPT, EPERM, ENOENT } from "../../uapi/errno.ts";
+import {
+  TCP_CLOSE,
+  TCP_CONGESTION,
+  TCP_CORK,
+  TCP_DEFER_ACCEPT,
+  TCP_DELACK_MAX_US,
+  TCP_INFO,
+  TCP_INQ,
+  TCP_KEEPCNT,
+  TCP_KEEPIDLE,
+  TCP_KEEPINTVL,
+  TCP_LINGER2,
+  TCP_LISTEN,
+  TCP_MAXSEG,
+  TCP_NODELAY,
+  TCP_NOTSENT_LOWAT,
+  TCP_QUICKACK,
+  TCP_RTO_MAX_MS,
+  TCP_RTO_MIN_US,
+  TCP_SAVE_SYN,
+  TCP_SAVED_SYN,
+  TCP_SYNCNT,
+  TCP_THIN_DUPACK,
+  TCP_THIN_LINEAR_TIMEOUTS,
+  TCP_TIMESTAMP,
+  TCP_TX_DELAY,
+  TCP_USER_TIMEOUT,
+  TCP_WINDOW_CLAMP,
+  TCPF_CLOSE,
+  TCPF_CLOSE_WAIT,
+  TCPF_ESTABLISHED,
+  TCPF_LISTEN,
+  TCPI_OPT_ECN,
+  TCPI_OPT_ECN_SEEN,
+  TCPI_OPT_SACK,
+  TCPI_OPT_SYN_DATA,
+  TCPI_OPT_TIMESTAMPS,
+  TCPI_OPT_WSCALE,
+} from "../../uapi/tcp.ts";
+import { SOL_TCP } from "../../uapi/socket.ts";
+import type { ErrBox, OptVal, Sock } from "../core/sock.ts";
+import { SOCK_KEEPOPEN, sockFlag } from "../core/sock.ts";
+import { inetCskEnterPingpongMode, inetCskExitPingpongMode, inetCskResetKeepaliveTimer } from "./inet_connection_sock.ts";
+import { ICSK_ACK_PUSHED, ICSK_ACK_SCHED } from "./inet_sock.ts";
+import { seqSub } from "./seq.ts";
+import { tcpCleanupRbuf } from "./tcp.ts";
+import { tcpSetCongestionControl } from "./tcp_cong.ts";
+import {
+  keepaliveIntvlWhen,
+  keepaliveProbes,
+  keepaliveTimeElapsed,
+  keepaliveTimeWhen,
+  MAX_TCP_KEEPCNT,
+  MAX_TCP_KEEPIDLE,
+  MAX_TCP_KEEPINTVL,
+  MAX_TCP_SYNCNT,
+  MAX_TCP_WINDOW,
+  tcpJiffies32,
+  tcpMinRtt,
+  tcpPushPendingFrames,
+  tcpReceiveWindow,
+  tcpTimeStampTs,
+  TCP_CHRONO_BUSY,
+  TCP_CHRONO_RWND_LIMITED,
+  TCP_CHRONO_SNDBUF_LIMITED,
+  TCP_ECN_OK,
+  TCP_ECN_SEEN,
+  TCP_FIN_TIMEOUT_MAX,
+  TCP_MIN_MSS,
+  TCP_NAGLE_CORK,
+  TCP_NAGLE_OFF,
+  TCP_NAGLE_PUSH,
+  tcpMssClamp,
+} from "./tcp_h.ts";
+import type { TcpSock } from "./tcp_sock.ts";
+
+const USEC_PER_SEC = 1_000_000;
+/** Seconds of TCP_RTO_MAX: 1..120. */
+const TCP_RTO_MAX_MS_LIMIT = 120_000;
+
+/** __tcp_sock_set_nodelay: Nagle off, and an implicit push of what Nagle held back. */
+function tcpSockSetNodelay(sk: TcpSock, on: boolean): void {
+  if (on) {
+    sk.nonagle |= TCP_NAGLE_OFF | TCP_NAGLE_PUSH;
+    tcpPushPendingFrames(sk);
+  } else {
+    sk.nonagle &= ~TCP_NAGLE_OFF;
+  }
+}
+
+/** __tcp_sock_set_cork: uncorking pushes, also when Nagle stays off. */
+function tcpSockSetCork(sk: TcpSock, on: boolean): void {
+  if (on) {
+    sk.nonagle |= TCP_NAGLE_CORK;
+  } else {
+    sk.nonagle &= ~TCP_NAGLE_CORK;
+    if (sk.nonagle & TCP_NAGLE_OFF) sk.nonagle |= TCP_NAGLE_PUSH;
+    tcpPushPendingFrames(sk);
+  }
+}
+
+/** __tcp_sock_set_quickack: 0 = pingpong mode; odd = for now; even and nonzero = once. */
+function tcpSockSetQuickack(sk: TcpSock, val: number): void {
+  if (val === 0) {
+    inetCskEnterPingpongMode(sk);
+    return;
+  }
+  inetCskExitPingpongMode(sk);
+  if (((1 << sk.skcState) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) !== 0 && (sk.icskAck.pending & ICSK_ACK_SCHED) !== 0) {
+    sk.icskAck.pending |= ICSK_ACK_PUSHED;
+    tcpCleanupRbuf(sk, 1);
+    if ((val & 1) === 0) inetCskEnterPingpongMode(sk);
+  }
+}
+
+/** tcp_set_window_clamp. */
+function tcpSetWindowClamp(sk: TcpSock, val: number): number {
+  if (val === 0) {
+    if (sk.skcState !== TCP_CLOSE) return -EINVAL;
+    sk.windowClamp = 0;
+    return 0;
+  }
+  const min = 2048 / 2; // SOCK_MIN_RCVBUF / 2
+  const oldWindowClamp = sk.windowClamp;
+  const newWindowClamp = Math.max(val, min);
+  if (newWindowClamp === oldWindowClamp) return 0;
+  sk.windowClamp = newWindowClamp;
+  sk.rcvSsthresh = Math.min(sk.rcvWnd, newWindowClamp);
+  return 0;
+}
+
+/** TCP_KEEPIDLE: restarts the clock from the last segment of the peer. */
+function tcpSockSetKeepidle(sk: TcpSock, seconds: number): number {
+  if (seconds < 1 || seconds > MAX_TCP_KEEPIDLE) return -EINVAL;
+  sk.keepaliveTime = seconds * USEC_PER_SEC;
+  if (sockFlag(sk, SOCK_KEEPOPEN) && ((1 << sk.skcState) & (TCPF_CLOSE | TCPF_LISTEN)) === 0) {
+    const elapsed = keepaliveTimeElapsed(sk);
+    inetCskResetKeepaliveTimer(sk, sk.keepaliveTime > elapsed ? sk.keepaliveTime - elapsed : 0);
+  }
+  return 0;
+}
+
+/** secs_to_retrans: how many SYN-ACK retransmits cover `seconds` with a first timeout of `timeout`. */
+function secsToRetrans(seconds: number, timeout: number, rtoMax: number): number {
+  if (seconds <= 0) return 0;
+  let period = timeout;
+  let res = 1;
+  while (seconds > period && res < 255) {
+    res++;
+    timeout *= 2;
+    if (timeout > rtoMax) timeout = rtoMax;
+    period += timeout;
+  }
+  return res;
+}
+
+/** retrans_to_secs. */
+function retransToSecs(retrans: number, timeout: number, rtoMax: number): number {
+  if (retrans === 0) return 0;
+  let period = timeout;
+  while (--retrans > 0) {
+    timeout *= 2;
+    if (timeout > rtoMax) timeout = rtoMax;
+    period += timeout;
+  }
+  return period;
+}
+
+/**
+ * tcp_setsockopt at SOL_TCP. Returns 0 or a negative errno: -EINVAL for a bad value, -ENOPROTOOPT for an option that
+ * does not exist here. Times are in the kernel's units (seconds; ms for TCP_USER_TIMEOUT).
+ */
+export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval: OptVal): number {
+  const sk = sk0 as TcpSock;
+  if (level !== SOL_TCP) return sk.icskAfOps.setsockopt(sk, level, optname, optval);
+  if (optname === TCP_CONGESTION) {
+    if (typeof optval !== "string" || optval.length < 1) return -EINVAL;
+    return tcpSetCongestionControl(sk, optval, true, true);
+  }
+  if (typeof optval !== "number") return -EINVAL;
+  const val = optval | 0;
+  switch (optname) {
+    case TCP_MAXSEG:
+      // Values above the largest possible are refused, 0 means: back to the path's.
+      if (val !== 0 && (val < TCP_MIN_MSS || val > MAX_TCP_WINDOW)) return -EINVAL;
+      sk.rxOpt.userMss = val;
+      return 0;
+    case TCP_NODELAY:
+      tcpSockSetNodelay(sk, val !== 0);
+      return 0;
+    case TCP_CORK:
+      tcpSockSetCork(sk, val !== 0);
+      return 0;
+    case TCP_THIN_LINEAR_TIMEOUTS:
+      if (val < 0 || val > 1) return -EINVAL;
+      sk.thinLto = val === 1;
+      return 0;
+    case TCP_THIN_DUPACK:
+      return val < 0 || val > 1 ? -EINVAL : 0;
+    case TCP_KEEPIDLE:
+      return tcpSockSetKeepidle(sk, val);
+    case TCP_KEEPINTVL:
+      if (val < 1 || val > MAX_TCP_KEEPINTVL) return -EINVAL;
+      sk.keepaliveIntvl = val * USEC_PER_SEC;
+      return 0;
+    case TCP_KEEPCNT:
+      if (val < 1 || val > MAX_TCP_KEEPCNT) return -EINVAL;
+      sk.keepaliveProbes = val;
+      return 0;
+    case TCP_SYNCNT:
+      if (val < 1 || val > MAX_TCP_SYNCNT) return -EINVAL;
+      sk.icskSynRetries = val;
+      return 0;
+    case TCP_SAVE_SYN:
+      if (val < 0 || val > 2) return -EINVAL;
+      sk.saveSyn = val;
+      return 0;
+    case TCP_LINGER2:
+      if (val < 0) sk.linger2 = -1;
+      else sk.linger2 = val * USEC_PER_SEC > TCP_FIN_TIMEOUT_MAX ? TCP_FIN_TIMEOUT_MAX : val * USEC_PER_SEC;
+      return 0;
+    case TCP_DEFER_ACCEPT:
+      sk.icskAcceptQueue.rskqDeferAccept = secsToRetrans(val, 1, sk.icskRtoMax / USEC_PER_SEC);
+      return 0;
+    case TCP_WINDOW_CLAMP:
+      return tcpSetWindowClamp(sk, val);
+    case TCP_QUICKACK:
+      tcpSockSetQuickack(sk, val);
+      return 0;
+    case TCP_USER_TIMEOUT:
+      if (val < 0) return -EINVAL;
+      sk.icskUserTimeout = val;
+      return 0;
+    case TCP_TIMESTAMP:
+      if (!sk.repair) return -EPERM;
+      sk.tsoffset = (val - tcpTimeStampTs(sk)) >>> 0;
+      return 0;
+    case TCP_NOTSENT_LOWAT:
+      sk.notsentLowat = val >>> 0;
+      sk.skWriteSpace(sk);
+      return 0;
+    case TCP_INQ:
+      if (val < 0 || val > 1) return -EINVAL;
+      sk.recvmsgInq = val === 1;
+      return 0;
+    case TCP_TX_DELAY:
+      if (val < 0) return -EINVAL;
+      sk.tcpTxDelay = val;
+      return 0;
+    case TCP_RTO_MAX_MS:
+      if (val < 1000 || val > TCP_RTO_MAX_MS_LIMIT) return -EINVAL;
+      sk.icskRtoMax = val * 1000;
+      return 0;
+    case TCP_RTO_MIN_US:
+      if (val < 1 || val > 200_000) return -EINVAL;
+      sk.icskRtoMin = val;
+      return 0;
+    case TCP_DELACK_MAX_US:
+      if (val < 1 || val > 200_000) return -EINVAL;
+      sk.icskDelackMax = val;
+      return 0;
+    default:
+      return -ENOPROTOOPT;
+  }
+}
+
+/** tcp_getsockopt at SOL_TCP: the value, or `err.value` = negative errno. */
+export function tcpGetsockopt(sk0: Sock, level: number, optname: number, err: ErrBox): OptVal {
+  const sk = sk0 as TcpSock;
+  err.value = 0;
+  if (level !== SOL_TCP) return sk.icskAfOps.getsockopt(sk, level, optname, err);
+  const rtoMax = sk.icskRtoMax / USEC_PER_SEC;
+  switch (optname) {
+    case TCP_MAXSEG: {
+      let val = sk.mssCache;
+      if (sk.rxOpt.userMss !== 0 && ((1 << sk.skcState) & (TCPF_CLOSE | TCPF_LISTEN)) !== 0) val = sk.rxOpt.userMss;
+      if (sk.repair) val = tcpMssClamp(sk, sk.rxOpt.mssClamp);
+      return val;
+    }
+    case TCP_NODELAY:
+      return (sk.nonagle & TCP_NAGLE_OFF) !== 0 ? 1 : 0;
+    case TCP_CORK:
+      return (sk.nonagle & TCP_NAGLE_CORK) !== 0 ? 1 : 0;
+    case TCP_KEEPIDLE:
+      return keepaliveTimeWhen(sk) / USEC_PER_SEC;
+    case TCP_KEEPINTVL:
+      return keepaliveIntvlWhen(sk) / USEC_PER_SEC;
+    case TCP_KEEPCNT:
+      return keepaliveProbes(sk);
+    case TCP_SYNCNT:
+      return sk.icskSynRetries !== 0 ? sk.icskSynRetries : sk.net.ipv4.sysctlTcpSynRetries;
+    case TCP_LINGER2:
+      if (sk.linger2 < 0) return -1;
+      return (sk.linger2 !== 0 ? sk.linger2 : sk.net.ipv4.sysctlTcpFinTimeout * USEC_PER_SEC) / USEC_PER_SEC;
+    case TCP_DEFER_ACCEPT:
+      return retransToSecs(sk.icskAcceptQueue.rskqDeferAccept, 1, rtoMax);
+    case TCP_WINDOW_CLAMP:
+      return sk.windowClamp;
+    case TCP_INFO:
+      return tcpGetInfo(sk);
+    case TCP_QUICKACK:
+      return sk.icskAck.pingpong < sk.net.ipv4.sysctlTcpPingpongThresh ? 1 : 0;
+    case TCP_CONGESTION:
+      return sk.icskCaOps === null ? "" : sk.icskCaOps.name;
+    case TCP_THIN_LINEAR_TIMEOUTS:
+      return sk.thinLto ? 1 : 0;
+    case TCP_THIN_DUPACK:
+      return 0;
+    case TCP_USER_TIMEOUT:
+      return sk.icskUserTimeout;
+    case TCP_TIMESTAMP:
+      return (tcpTimeStampTs(sk) + sk.tsoffset) >>> 0;
+    case TCP_NOTSENT_LOWAT:
+      return sk.notsentLowat;
+    case TCP_INQ:
+      return sk.recvmsgInq ? 1 : 0;
+    case TCP_TX_DELAY:
+      return sk.tcpTxDelay;
+    case TCP_SAVE_SYN:
+      return sk.saveSyn;
+    case TCP_SAVED_SYN: {
+      const syn = sk.savedSyn;
+      sk.savedSyn = null;
+      if (syn === null) {
+        err.value = -ENOENT;
+        return 0;
+      }
+      return syn;
+    }
+    case TCP_RTO_MAX_MS:
+      return sk.icskRtoMax / 1000;
+    case TCP_RTO_MIN_US:
+      return sk.icskRtoMin;
+    case TCP_DELACK_MAX_US:
+      return sk.icskDelackMax;
+    default:
+      err.value = -ENOPROTOOPT;
+      return 0;
+  }
+}
+
+/**
+ * struct tcp_info, with the kernel's field names in camelCase and its units: rto, ato, rtt in microseconds, last_* in
+ * milliseconds, rates in bytes a second, busy times in microseconds.
+ */
+export interface TcpInfo {
+  state: number;
+  caState: number;
+  retransmits: number;
+  probes: number;
+  backoff: number;
+  options: number;
+  sndWscale: number;
+  rcvWscale: number;
+  deliveryRateAppLimited: number;
+  fastopenClientFail: number;
+  rto: number;
+  ato: number;
+  sndMss: number;
+  rcvMss: number;
+  unacked: number;
+  sacked: number;
+  lost: number;
+  retrans: number;
+  fackets: number;
+  lastDataSent: number;
+  lastAckSent: number;
+  lastDataRecv: number;
+  lastAckRecv: number;
+  pmtu: number;
+  rcvSsthresh: number;
+  rtt: number;
+  rttvar: number;
+  sndSsthresh: number;
+  sndCwnd: number;
+  advmss: number;
+  reordering: number;
+  rcvRtt: number;
+  rcvSpace: number;
+  totalRetrans: number;
+  pacingRate: number;
+  maxPacingRate: number;
+  bytesAcked: number;
+  bytesReceived: number;
+  segsOut: number;
+  segsIn: number;
+  notsentBytes: number;
+  minRtt: number;
+  dataSegsIn: number;
+  dataSegsOut: number;
+  deliveryRate: number;
+  busyTime: number;
+  rwndLimited: number;
+  sndbufLimited: number;
+  delivered: number;
+  deliveredCe: number;
+  bytesSent: number;
+  bytesRetrans: number;
+  dsackDups: number;
+  reordSeen: number;
+  rcvOoopack: number;
+  sndWnd: number;
+  rcvWnd: number;
+  rehash: number;
+  totalRto: number;
+  totalRtoRecoveries: number;
+  totalRtoTime: number;
+}
+
+/** tcp_get_info_chrono_stats. */
+function chrono(sk: TcpSock, type: number): number {
+  let v = sk.chronoStat[type - 1] as number;
+  if (type === sk.chronoType) v += tcpJiffies32() - sk.chronoStart;
+  return v;
+}
+
+/** tcp_compute_delivery_rate: bytes a second. */
+function tcpComputeDeliveryRate(sk: TcpSock): number {
+  if (sk.rateDelivered === 0 || sk.rateIntervalUs === 0) return 0;
+  return Math.floor((sk.rateDelivered * sk.mssCache * USEC_PER_SEC) / sk.rateIntervalUs);
+}
+
+/** tcp_get_info: a snapshot for people and tests. */
+export function tcpGetInfo(sk: TcpSock): TcpInfo {
+  const now = tcpJiffies32();
+  const listen = sk.skcState === TCP_LISTEN;
+  let options = 0;
+  if (sk.rxOpt.tstampOk) options |= TCPI_OPT_TIMESTAMPS;
+  if (sk.rxOpt.sackOk !== 0) options |= TCPI_OPT_SACK;
+  if (sk.rxOpt.wscaleOk) options |= TCPI_OPT_WSCALE;
+  if (sk.ecnFlags & TCP_ECN_OK) options |= TCPI_OPT_ECN;
+  if (sk.ecnFlags & TCP_ECN_SEEN) options |= TCPI_OPT_ECN_SEEN;
+  if (sk.synDataAcked) options |= TCPI_OPT_SYN_DATA;
+  const busy1 = chrono(sk, TCP_CHRONO_BUSY);
+  const rwnd = chrono(sk, TCP_CHRONO_RWND_LIMITED);
+  const sndbuf = chrono(sk, TCP_CHRONO_SNDBUF_LIMITED);
+  return {
+    state: sk.skcState,
+    caState: sk.icskCaState,
+    retransmits: sk.icskRetransmits,
+    probes: sk.icskProbesOut,
+    backoff: sk.icskBackoff,
+    options,
+    sndWscale: sk.rxOpt.wscaleOk ? sk.rxOpt.sndWscale : 0,
+    rcvWscale: sk.rxOpt.wscaleOk ? sk.rxOpt.rcvWscale : 0,
+    deliveryRateAppLimited: sk.rateAppLimited ? 1 : 0,
+    fastopenClientFail: sk.fastopenClientFail,
+    rto: sk.icskRto,
+    ato: sk.icskAck.ato,
+    sndMss: sk.mssCache,
+    rcvMss: sk.icskAck.rcvMss,
+    unacked: listen ? sk.skAckBacklog : sk.packetsOut,
+    sacked: listen ? sk.skMaxAckBacklog : sk.sackedOut,
+    lost: listen ? 0 : sk.lostOut,
+    retrans: sk.retransOut,
+    fackets: 0,
+    lastDataSent: now - sk.lsndtime,
+    lastAckSent: 0,
+    lastDataRecv: now - sk.icskAck.lrcvtime,
+    lastAckRecv: now - sk.rcvTstamp,
+    pmtu: sk.icskPmtuCookie,
+    rcvSsthresh: sk.rcvSsthresh,
+    rtt: Math.floor(sk.srttUs / 8),
+    rttvar: Math.floor(sk.mdevUs / 4),
+    sndSsthresh: sk.sndSsthresh,
+    sndCwnd: sk.sndCwnd,
+    advmss: sk.advmss,
+    reordering: sk.reordering,
+    rcvRtt: Math.floor(sk.rcvRttEstRttUs / 8),
+    rcvSpace: sk.rcvqSpaceSpace,
+    totalRetrans: sk.totalRetrans,
+    pacingRate: sk.skPacingRate,
+    maxPacingRate: sk.skMaxPacingRate,
+    bytesAcked: sk.bytesAcked,
+    bytesReceived: sk.bytesReceived,
+    segsOut: sk.segsOut,
+    segsIn: sk.segsIn,
+    notsentBytes: Math.max(0, seqSub(sk.writeSeq, sk.sndNxt)),
+    minRtt: tcpMinRtt(sk),
+    dataSegsIn: sk.dataSegsIn,
+    dataSegsOut: sk.dataSegsOut,
+    deliveryRate: tcpComputeDeliveryRate(sk),
+    busyTime: (busy1 + rwnd + sndbuf) * 1000,
+    rwndLimited: rwnd * 1000,
+    sndbufLimited: sndbuf * 1000,
+    delivered: sk.delivered,
+    deliveredCe: sk.deliveredCe,
+    bytesSent: sk.bytesSent,
+    bytesRetrans: sk.bytesRetrans,
+    dsackDups: sk.dsackDups,
+    reordSeen: sk.reordSeen,
+    rcvOoopack: sk.rcvOoopack,
+    sndWnd: sk.sndWnd,
+    rcvWnd: tcpReceiveWindow(sk),
+    rehash: sk.plbRehash + sk.timeoutRehash,
+    totalRto: sk.totalRto,
+    totalRtoRecoveries: sk.totalRtoRecoveries,
+    totalRtoTime: sk.totalRtoTime,
+  };
+}
