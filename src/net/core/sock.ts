@@ -1,11 +1,66 @@
-/** struct sock, struct proto, struct proto_ops, struct socket: what every protocol's socket has in common. */
+/**
+ * struct sock, struct proto, struct proto_ops, struct socket: what every protocol's socket has in common, and the
+ * functions of net/core/sock.c and include/net/sock.h on them: life, wakeups, ownership of skbs, memory accounting, the
+ * cached route. SOL_SOCKET's options are in sock_options.ts.
+ *
+ * Accounting, as in the kernel:
+ * - `skWmemAlloc` is 1 while the sock lives, plus the truesize of every skb that it has sent and that is not freed yet
+ *   (sock_wfree). `skFree` takes the 1 away; whoever brings it to 0 destroys the sock.
+ * - `skRmemAlloc` is the truesize of the skbs on the receive queue and, for TCP, the out-of-order queue (sock_rfree).
+ * - `skForwardAlloc` is memory that was reserved from the protocol's account and not used yet.
+ */
 
+import {
+  SKB_DESTRUCTOR,
+  SKB_DESTRUCTOR_EFREE,
+  SKB_DESTRUCTOR_RFREE,
+  SKB_DESTRUCTOR_WFREE,
+  SKB_TRUESIZE,
+} from "../../../assembly/layout.ts";
+import { bugOn } from "../../kernel/bug.ts";
+import { kernel } from "../../kernel/kernel.ts";
+import type { Kernel, Wakeable } from "../../kernel/kernel.ts";
+import type { TimerList } from "../../kernel/timer.ts";
+import { delTimer, modTimer } from "../../kernel/timer.ts";
+import { u32, u8 } from "../../mm/mem.ts";
+import { EAGAIN, ENOBUFS, ENOMEM, ENOPROTOOPT, EOPNOTSUPP, EPIPE } from "../../uapi/errno.ts";
+import {
+  EPOLLERR,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLPRI,
+  EPOLLRDBAND,
+  EPOLLRDNORM,
+  EPOLLWRBAND,
+  EPOLLWRNORM,
+} from "../../uapi/poll.ts";
 import type { NetDevice } from "./dev.ts";
+import {
+  NETIF_F_GSO,
+  NETIF_F_GSO_UDP_L4,
+  NETIF_F_HW_CSUM,
+  NETIF_F_SG,
+  NETIF_F_TSO,
+  NETIF_F_TSO6,
+  NETIF_F_TSO_ECN,
+} from "./dev.ts";
 import type { DstEntry } from "./dst.ts";
 import type { Net } from "./net_namespace.ts";
-import { SkBuffHead } from "./skbuff.ts";
-import type { Wakeable } from "../../kernel/kernel.ts";
-import type { TimerList } from "../../kernel/timer.ts";
+import { SOCK_MIN_SNDBUF } from "./netns_core.ts";
+import {
+  allocPage,
+  allocSkb,
+  kfreeSkb,
+  pageRefs,
+  putPage,
+  registerSkbDestructor,
+  SkBuffHead,
+  skbOrphan,
+  skbQueueTail,
+  skSlots,
+  skbSetSk,
+  skbSk,
+} from "./skbuff.ts";
 
 /** struct msghdr with one kernel-side iterator: where user bytes come from or go to. */
 export class Msghdr {
@@ -73,8 +128,14 @@ export interface Proto {
   streamMemoryFree?(sk: Sock, wake: number): boolean;
   /** ICMP errors that the protocol wants to hear of, datagram abort (ss -K, netns teardown). */
   diagDestroy?(sk: Sock, err: number): number;
-  /** sysctl_mem / memory_allocated, in pages of 4 KiB. */
   readonly maxHeader: number;
+  /** prot->sysctl_mem: pages of 4 KiB below which memory is plenty, where pressure begins, and the limit. */
+  sysctlMem?(net: Net): ArrayLike<number>;
+  /** sk_get_rmem0, sk_get_wmem0: what a socket may use even under pressure, bytes. */
+  sysctlRmem0?(net: Net): number;
+  sysctlWmem0?(net: Net): number;
+  /** Memory pressure has begun or ended (the MIB counters of tcp_enter_memory_pressure). */
+  memoryPressureChanged?(sk: Sock, on: boolean): void;
 }
 
 /** Out parameter for functions that return an object: `*err`. Preallocate it on hot paths. */
@@ -138,13 +199,23 @@ export class Socket implements Wakeable {
     this.type = type;
   }
 
+  /**
+   * __wake_up_common: everybody who waits for one of the events, in the order of the queue, but of the exclusive
+   * waiters (EPOLLEXCLUSIVE, accept) only the first one that takes it. A waiter may remove itself or others meanwhile.
+   */
   onWake(): void {
     const events = this.wakeEvents;
     this.wakeEvents = 0;
-    // A waiter may remove itself or others while it runs.
-    for (let i = this.waiters.length - 1; i >= 0; i--) {
-      const w = this.waiters[i];
-      if (w !== undefined && (w.mask & events) !== 0) w.wake(events);
+    const waiters = this.waiters;
+    let left = waiters.length;
+    let exclusive = 1;
+    for (let i = 0; left > 0 && i < waiters.length; left--) {
+      const w = waiters[i] as SocketWaiter;
+      if ((w.mask & events) !== 0 && (exclusive !== 0 || w.exclusive !== true)) {
+        w.wake(events);
+        if (w.exclusive === true) exclusive--;
+      }
+      if (waiters[i] === w) i++;
     }
   }
 }
@@ -152,6 +223,8 @@ export class Socket implements Wakeable {
 /** One entry of a socket's wait queue: `wake` is called (outside of kernel context) when one of `mask` was signalled. */
 export interface SocketWaiter {
   mask: number;
+  /** One event wakes one exclusive waiter (WQ_FLAG_EXCLUSIVE). */
+  exclusive?: boolean;
   wake(events: number): void;
 }
 
@@ -252,6 +325,50 @@ export class Sock {
   skDestruct: (sk: Sock) => void = nop;
   skUserData: unknown = null;
   skBoundDev: NetDevice | null = null;
+
+  /** SO_SELECT_ERR_QUEUE: errors in the queue are EPOLLPRI as well. */
+  skSelectErrQueue = false;
+  /** SO_PEEK_OFF; -1 = off. */
+  skPeekOff = -1;
+  skIncomingCpu = -1;
+  skTxrehash = 1;
+  skTxhash = 0;
+  /** SO_BUSY_POLL, microseconds; nobody spins here, but the value is kept. */
+  skLlUsec = 0;
+  skPreferBusyPoll = false;
+  skBusyPollBudget = 0;
+  /** SO_RESERVE_MEM, bytes. */
+  skReservedMem = 0;
+  /** SO_COOKIE; 0 = not drawn yet. */
+  skCookie = 0;
+  skGsoDisabled = false;
+  /** SO_TXTIME. */
+  skClockid = 0;
+  skTxtimeDeadlineMode = false;
+  skTxtimeReportErrors = false;
+  skBindPhc = -1;
+  /** Waiters inside of sendmsg (sk_write_pending): Nagle's and the FIN's business. */
+  skWritePending = 0;
+  /** struct proto's memory_allocated and memory_pressure, of this machine; null = the protocol does not account. */
+  skProtMem: ProtoMem | null = null;
+  /** The page that small copies are appended to: one for the whole machine (task_frag). */
+  pageFrag: PageFrag = noPageFrag;
+}
+
+/** struct page_frag: `page` is a buffer of the pool (0 = none) that holds `size` bytes, free from `offset` on. */
+export class PageFrag {
+  page = 0;
+  offset = 0;
+  size = 0;
+}
+const noPageFrag: PageFrag = new PageFrag();
+
+/** What a protocol has allocated on this machine, in pages of 4 KiB (prot->memory_allocated, prot->memory_pressure). */
+export class ProtoMem {
+  allocated = 0;
+  pressure = false;
+  /** Sockets of the protocol (prot->sockets_allocated). */
+  sockets = 0;
 }
 
 function nop(_sk: Sock): void {}
@@ -300,3 +417,848 @@ export const SOCK_RCVBUF_LOCK = 2;
 export const SOCK_BINDADDR_LOCK = 4;
 export const SOCK_BINDPORT_LOCK = 8;
 export const SOCK_CONNECT_BIND = 16;
+
+// ---- the life of a sock (net/core/sock.c) -------------------------------------------------------------------------------
+
+/** What a machine's socks share; made with the first sock of the machine. */
+class SockMachine {
+  /** current->task_frag. */
+  readonly taskFrag: PageFrag = new PageFrag();
+  readonly protMem: Map<Proto, ProtoMem> = new Map();
+  socks = 0;
+}
+const machines: WeakMap<Kernel, SockMachine> = new WeakMap();
+
+function sockMachine(k: Kernel): SockMachine {
+  let m = machines.get(k);
+  if (m === undefined) {
+    m = new SockMachine();
+    machines.set(k, m);
+    registerSkbDestructor(SKB_DESTRUCTOR_WFREE, "sock_wfree", sockWfree);
+    registerSkbDestructor(SKB_DESTRUCTOR_RFREE, "sock_rfree", sockRfree);
+    registerSkbDestructor(SKB_DESTRUCTOR_EFREE, "sock_efree", sockEfree);
+  }
+  return m;
+}
+
+/** Socks of the current machine that are not destroyed yet: for tests and `ss -s`. */
+export function socksInUse(): number {
+  return sockMachine(kernel).socks;
+}
+
+function skProtAlloc(net: Net, family: number, prot: Proto): Sock {
+  const sk = prot.alloc();
+  const m = sockMachine(kernel);
+  sk.skcFamily = family;
+  sk.net = net;
+  sk.skProt = prot;
+  sk.skProtCreator = prot;
+  sk.pageFrag = m.taskFrag;
+  if (prot.sysctlMem !== undefined) {
+    let mem = m.protMem.get(prot);
+    if (mem === undefined) {
+      mem = new ProtoMem();
+      m.protMem.set(prot, mem);
+    }
+    sk.skProtMem = mem;
+  }
+  m.socks++;
+  return sk;
+}
+
+/** sk_alloc: a sock of protocol `prot`; the caller runs sock_init_data on it. */
+export function skAlloc(net: Net, family: number, prot: Proto): Sock | null {
+  const sk = skProtAlloc(net, family, prot);
+  sk.slot = skSlots.alloc(sk);
+  sk.skWmemAlloc = 1;
+  return sk;
+}
+
+/** sk_free: gives up the sock's own hold; it is destroyed when no skb in flight belongs to it any more. */
+export function skFree(sk: Sock): void {
+  if (--sk.skWmemAlloc === 0) __skFree(sk);
+}
+
+function __skFree(sk: Sock): void {
+  skDestruct(sk);
+}
+
+/** sk_destruct: runs sk->sk_destruct and lets go of everything. Nothing refers to the sock after that. */
+export function skDestruct(sk: Sock): void {
+  sk.skDestruct(sk);
+  bugOn(sk.skWmemAlloc !== 0, "sock destroyed with skbs in flight");
+  sk.skDstCache = null;
+  const m = sockMachine(kernel);
+  if (sk.slot !== 0) {
+    skSlots.free(sk.slot);
+    sk.slot = 0;
+  }
+  // The shared page goes with the last sock, so that an idle machine holds no memory.
+  if (--m.socks === 0) pageFragRelease(m.taskFrag);
+}
+
+export function sockHold(sk: Sock): void {
+  sk.skRefcnt++;
+}
+
+/** sock_put: drops a reference; the last one frees the sock. */
+export function sockPut(sk: Sock): void {
+  if (--sk.skRefcnt === 0) skFree(sk);
+}
+
+/** __sock_put: drops a reference that cannot be the last. */
+export function __sockPut(sk: Sock): void {
+  sk.skRefcnt--;
+}
+
+/** sk_fullsock: neither TIME_WAIT (6) nor a request in NEW_SYN_RECV (12). */
+export function skFullsock(sk: Sock): boolean {
+  return ((1 << sk.skcState) & ~((1 << 6) | (1 << 12))) !== 0;
+}
+
+/** sock_init_data: the defaults of a new sock. `sock` is null for a child that nobody has accepted yet. */
+export function sockInitData(sock: Socket | null, sk: Sock): void {
+  const core = sk.net.core;
+  sk.skRcvbuf = core.sysctlRmemDefault;
+  sk.skSndbuf = core.sysctlWmemDefault;
+  sk.skcState = 7; // TCP_CLOSE
+  sk.skTxrehash = core.sysctlTxrehash;
+  sk.skSocket = sock;
+  if (sock !== null) {
+    sk.skType = sock.type;
+    sock.sk = sk;
+  }
+  sk.skStateChange = sockDefWakeup;
+  sk.skDataReady = sockDefReadable;
+  sk.skWriteSpace = sockDefWriteSpace;
+  sk.skErrorReport = sockDefErrorReport;
+  sk.skDestruct = sockDefDestruct;
+  sk.skRefcnt = 1;
+  skProtSocketsInc(sk);
+}
+
+/** sock_orphan: the sock has no user any more; nobody is woken through it. */
+export function sockOrphan(sk: Sock): void {
+  sockSetFlag(sk, SOCK_DEAD);
+  sk.skSocket = null;
+}
+
+/** sock_graft: joins an accepted sock to its new struct socket. */
+export function sockGraft(sk: Sock, parent: Socket): void {
+  bugOn(parent.sk !== null, "sock_graft onto a socket in use");
+  parent.sk = sk;
+  sk.skSocket = parent;
+}
+
+/** sk_common_release: close() of the connectionless protocols. */
+export function skCommonRelease(sk: Sock): void {
+  if (sk.skProt.destroy !== undefined) sk.skProt.destroy(sk);
+  // The sock may still be found by packets on their way until it is unhashed.
+  sk.skProt.unhash(sk);
+  sockOrphan(sk);
+  sockPut(sk);
+}
+
+/** How to copy a class of socks: the names of plain fields and pointers, and of the structs inside of the sock. */
+class SockCopyPlan {
+  readonly plain: string[] = [];
+  readonly embedded: string[] = [];
+}
+const copyPlans: Map<unknown, SockCopyPlan> = new Map();
+
+/**
+ * sk_clone_lock: a copy of `sk` for a connection that a listener has accepted. Queues, timers, accounts, hash links,
+ * errors and the socket start afresh; the rest is the listener's. Two references: the hash table's and the caller's.
+ */
+export function skCloneLock(sk: Sock): Sock | null {
+  const newsk = skProtAlloc(sk.net, sk.skcFamily, sk.skProtCreator);
+  sockCopy(newsk, sk);
+  newsk.slot = skSlots.alloc(newsk);
+  newsk.skcNext = null;
+  newsk.skcPrev = null;
+  newsk.skcHashed = false;
+  newsk.skRmemAlloc = 0;
+  newsk.skWmemAlloc = 1;
+  newsk.skOmemAlloc = 0;
+  newsk.skDstCache = null;
+  newsk.skWmemQueued = 0;
+  newsk.skForwardAlloc = 0;
+  newsk.skReservedMem = 0;
+  newsk.skDrops = 0;
+  newsk.skUserlocks = sk.skUserlocks & ~SOCK_BINDPORT_LOCK;
+  sockResetFlag(newsk, SOCK_DONE);
+  newsk.skErr = 0;
+  newsk.skErrSoft = 0;
+  newsk.skPriority = 0;
+  newsk.skIncomingCpu = -1;
+  newsk.skTskey = 0;
+  newsk.skZckey = 0;
+  newsk.skCookie = 0;
+  newsk.skTimer = null;
+  newsk.skUserData = null;
+  newsk.skNoSpace = false;
+  newsk.skWritePending = 0;
+  newsk.skSocket = null;
+  newsk.skRefcnt = 2;
+  skProtSocketsInc(newsk);
+  return newsk;
+}
+
+/**
+ * sock_copy. A field in which a fresh sock has an object of its own is a struct inside of the sock: its plain fields are
+ * copied (typed arrays whole), queues and tables stay empty. Any other object is a pointer, and is shared.
+ */
+function sockCopy(nsk: Sock, osk: Sock): void {
+  const to = nsk as unknown as Record<string, unknown>;
+  const from = osk as unknown as Record<string, unknown>;
+  let plan = copyPlans.get(osk.constructor);
+  if (plan === undefined) {
+    plan = new SockCopyPlan();
+    for (const key of Object.keys(to)) {
+      const value = to[key];
+      if (typeof value !== "object" || value === null || POINTERS.has(key)) plan.plain.push(key);
+      else if (!(value instanceof SkBuffHead) && !Array.isArray(value)) plan.embedded.push(key);
+    }
+    copyPlans.set(osk.constructor, plan);
+  }
+  for (let i = 0; i < plan.plain.length; i++) {
+    const key = plan.plain[i] as string;
+    to[key] = from[key];
+  }
+  for (let i = 0; i < plan.embedded.length; i++) {
+    const key = plan.embedded[i] as string;
+    copyStruct(to[key] as Record<string, unknown>, from[key] as Record<string, unknown>);
+  }
+}
+
+/** What sk_prot_alloc has filled in that is a pointer all the same. */
+const POINTERS: ReadonlySet<string> = new Set(["net", "skProt", "skProtCreator", "pageFrag", "skProtMem"]);
+
+function copyStruct(to: Record<string, unknown>, from: Record<string, unknown>): void {
+  if (ArrayBuffer.isView(to)) {
+    (to as unknown as Uint8Array).set(from as unknown as Uint8Array);
+    return;
+  }
+  for (const key in from) if (typeof from[key] !== "object") to[key] = from[key];
+}
+
+/** lock_sock-free timer helpers: a pending timer holds a reference on its sock (sk_reset_timer, sk_stop_timer). */
+export function skResetTimer(sk: Sock, timer: TimerList, expires: number): void {
+  if (!modTimer(timer, expires)) sockHold(sk);
+}
+export function skStopTimer(sk: Sock, timer: TimerList): void {
+  if (delTimer(timer)) __sockPut(sk);
+}
+
+// ---- wakeups ------------------------------------------------------------------------------------------------------------
+
+/** wake_up_interruptible_poll on the socket's wait queue: the waiters run when the outermost context ends. */
+function sockWakeUp(sk: Sock, events: number): void {
+  const sock = sk.skSocket;
+  if (sock === null || sock.waiters.length === 0) return;
+  sock.wakeEvents |= events;
+  kernel.wake(sock);
+}
+
+/** Adds `w` to the wait queue (add_wait_queue). */
+export function addWaitQueue(sock: Socket, w: SocketWaiter): void {
+  sock.waiters.push(w);
+}
+/** Takes `w` off the wait queue; it need not be on it. */
+export function removeWaitQueue(sock: Socket, w: SocketWaiter): void {
+  const i = sock.waiters.indexOf(w);
+  if (i >= 0) sock.waiters.splice(i, 1);
+}
+
+/** sock_def_wakeup: sk->sk_state_change. Wakes every waiter, whatever it waits for. */
+export function sockDefWakeup(sk: Sock): void {
+  sockWakeUp(sk, -1);
+}
+/** sock_def_error_report. */
+export function sockDefErrorReport(sk: Sock): void {
+  sockWakeUp(sk, EPOLLERR);
+}
+/** sock_def_readable: sk->sk_data_ready. */
+export function sockDefReadable(sk: Sock): void {
+  sockWakeUp(sk, EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND);
+}
+/** sock_def_write_space: not before half of the send buffer is free, so that writers do not wake for every skb. */
+export function sockDefWriteSpace(sk: Sock): void {
+  if (sockWriteable(sk)) sockWakeUp(sk, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
+}
+/** sk_error_report: tells the user of the sock that sk_err is set. */
+export function skErrorReport(sk: Sock): void {
+  sk.skErrorReport(sk);
+}
+/** sock_def_destruct. */
+export function sockDefDestruct(_sk: Sock): void {}
+
+/** For protocols with their own idea of write space (sk_stream_write_space). */
+export function skWakeWriters(sk: Sock): void {
+  sockWakeUp(sk, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
+}
+/** sk_send_sigurg: urgent data has come. There are no signals; poll(2) is told. */
+export function skSendSigurg(sk: Sock): void {
+  sockWakeUp(sk, EPOLLPRI);
+}
+
+// ---- who owns an skb ----------------------------------------------------------------------------------------------------
+
+/** sk_wmem_alloc_get: bytes of truesize in flight. */
+export function skWmemAllocGet(sk: Sock): number {
+  return sk.skWmemAlloc - 1;
+}
+export function skRmemAllocGet(sk: Sock): number {
+  return sk.skRmemAlloc;
+}
+/** sk_has_allocations. */
+export function skHasAllocations(sk: Sock): boolean {
+  return sk.skWmemAlloc !== 1 || sk.skRmemAlloc !== 0;
+}
+/** sock_writeable: less than half of the send buffer is in flight. */
+export function sockWriteable(sk: Sock): boolean {
+  return sk.skWmemAlloc < sk.skSndbuf >> 1;
+}
+
+/** sock_wfree: the destructor of an skb that was sent. */
+export function sockWfree(skb: number): void {
+  const sk = skbSk(skb) as Sock;
+  const len = u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+  if (!sockFlag(sk, SOCK_USE_WRITE_QUEUE)) {
+    // Keep the sock alive while its write_space runs: take all but one byte off first.
+    sk.skWmemAlloc -= len - 1;
+    sk.skWriteSpace(sk);
+    if (--sk.skWmemAlloc === 0) __skFree(sk);
+    return;
+  }
+  sk.skWmemAlloc -= len;
+  if (sk.skWmemAlloc === 0) __skFree(sk);
+}
+
+/** __sock_wfree: without the write_space call. */
+export function __sockWfree(skb: number): void {
+  const sk = skbSk(skb) as Sock;
+  sk.skWmemAlloc -= u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+  if (sk.skWmemAlloc === 0) __skFree(sk);
+}
+
+/** sock_rfree: the destructor of an skb on a receive queue. */
+export function sockRfree(skb: number): void {
+  const sk = skbSk(skb) as Sock;
+  const len = u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+  sk.skRmemAlloc -= len;
+  skMemUncharge(sk, len);
+}
+
+/** sock_efree: the skb only held a reference (early demux, errors). */
+export function sockEfree(skb: number): void {
+  sockPut(skbSk(skb) as Sock);
+}
+
+/** skb_set_owner_w: charges the skb to what `sk` has in flight. */
+export function skbSetOwnerW(skb: number, sk: Sock): void {
+  skbOrphan(skb);
+  skbSetSk(skb, sk);
+  u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_WFREE;
+  sk.skWmemAlloc += u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+}
+
+/** skb_set_owner_r: charges the skb to the receive buffer of `sk`. */
+export function skbSetOwnerR(skb: number, sk: Sock): void {
+  skbOrphan(skb);
+  skbSetSk(skb, sk);
+  u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_RFREE;
+  const truesize = u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+  sk.skRmemAlloc += truesize;
+  skMemCharge(sk, truesize);
+}
+
+/** skb_set_owner_sk_safe, skb_set_owner_edemux: the skb names `sk` and holds a reference on it. */
+export function skbSetOwnerSkSafe(skb: number, sk: Sock): void {
+  skbOrphan(skb);
+  skbSetSk(skb, sk);
+  sockHold(sk);
+  u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_EFREE;
+}
+
+/** sock_wmalloc: an skb charged to `sk`, while it is below its send buffer (or `force`). 0 = none. */
+export function sockWmalloc(sk: Sock, size: number, force: boolean): number {
+  if (!force && sk.skWmemAlloc - 1 >= sk.skSndbuf) return 0;
+  const skb = allocSkb(size);
+  if (skb !== 0) skbSetOwnerW(skb, sk);
+  return skb;
+}
+
+/** sock_omalloc: an skb for a notification, charged to optmem. 0 = none. */
+export function sockOmalloc(sk: Sock, size: number): number {
+  if (sk.skOmemAlloc + size > sk.net.core.sysctlOptmemMax) return 0;
+  return allocSkb(size);
+}
+
+/**
+ * sock_alloc_send_skb: an skb of `size` linear bytes for a datagram. 0 with `err.value` = -EAGAIN when the send buffer
+ * is full (the blocking caller waits for EPOLLOUT), -EPIPE after shutdown, a pending error, or -ENOBUFS.
+ */
+export function sockAllocSendSkb(sk: Sock, size: number, err: ErrBox): number {
+  if (sk.skErr !== 0) {
+    err.value = sockError(sk);
+    return 0;
+  }
+  if ((sk.skShutdown & SEND_SHUTDOWN) !== 0) {
+    err.value = -EPIPE;
+    return 0;
+  }
+  if (sk.skWmemAlloc - 1 >= sk.skSndbuf) {
+    sk.skNoSpace = true;
+    err.value = -EAGAIN;
+    return 0;
+  }
+  const skb = allocSkb(size);
+  if (skb === 0) {
+    err.value = -ENOBUFS;
+    return 0;
+  }
+  skbSetOwnerW(skb, sk);
+  err.value = 0;
+  return skb;
+}
+
+// ---- receive queue and error queue ---------------------------------------------------------------------------------------
+
+/** __sock_queue_rcv_skb: 0, -ENOMEM when the receive buffer is full, or -ENOBUFS when the protocol's memory is. The
+ * caller frees the skb on failure. */
+export function __sockQueueRcvSkb(sk: Sock, skb: number): number {
+  if (sk.skRmemAlloc >= sk.skRcvbuf) {
+    sk.skDrops++;
+    return -ENOMEM;
+  }
+  if (!skRmemSchedule(sk, skb, u32[(skb + SKB_TRUESIZE) >>> 2] as number)) {
+    sk.skDrops++;
+    return -ENOBUFS;
+  }
+  skbSetOwnerR(skb, sk);
+  skbQueueTail(sk.skReceiveQueue, skb);
+  if (!sockFlag(sk, SOCK_DEAD)) sk.skDataReady(sk);
+  return 0;
+}
+
+/** sock_queue_rcv_skb. */
+export function sockQueueRcvSkb(sk: Sock, skb: number): number {
+  return __sockQueueRcvSkb(sk, skb);
+}
+
+/** sock_queue_err_skb: puts an skb with a sock_extended_err on the error queue. 0 or -ENOMEM (the caller frees). */
+export function sockQueueErrSkb(sk: Sock, skb: number): number {
+  const truesize = u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+  if (sk.skRmemAlloc + truesize >= sk.skRcvbuf) return -ENOMEM;
+  skbOrphan(skb);
+  skbSetSk(skb, sk);
+  // sock_rmem_free: the error queue is charged to the receive buffer without forward allocation; RFREE gives back
+  // what was charged, so charge it.
+  u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_RFREE;
+  sk.skRmemAlloc += truesize;
+  skMemCharge(sk, truesize);
+  skbQueueTail(sk.skErrorQueue, skb);
+  if (!sockFlag(sk, SOCK_DEAD)) sk.skErrorReport(sk);
+  return 0;
+}
+
+/** sk_error: the pending error, taken. 0 or negative. */
+export function sockError(sk: Sock): number {
+  const err = sk.skErr;
+  if (err === 0) return 0;
+  sk.skErr = 0;
+  return -err;
+}
+
+/** sock_rcvlowat: how many bytes a receive waits for. */
+export function sockRcvlowat(sk: Sock, waitall: boolean, len: number): number {
+  const v = waitall ? len : Math.min(sk.skRcvlowat, len);
+  return v !== 0 ? v : 1;
+}
+
+// ---- accept queue accounting ----------------------------------------------------------------------------------------------
+
+export function skAcceptqAdded(sk: Sock): void {
+  sk.skAckBacklog++;
+}
+export function skAcceptqRemoved(sk: Sock): void {
+  sk.skAckBacklog--;
+}
+/** sk_acceptq_is_full: one more than the backlog fits, as everywhere since BSD. */
+export function skAcceptqIsFull(sk: Sock): boolean {
+  return sk.skAckBacklog > sk.skMaxAckBacklog;
+}
+
+// ---- the cached route -------------------------------------------------------------------------------------------------------
+
+/** __sk_dst_get. */
+export function __skDstGet(sk: Sock): DstEntry | null {
+  return sk.skDstCache;
+}
+/** sk_dst_get. */
+export function skDstGet(sk: Sock): DstEntry | null {
+  return sk.skDstCache;
+}
+/** sk_dst_set. */
+export function skDstSet(sk: Sock, dst: DstEntry | null): void {
+  sk.skDstPendingConfirm = false;
+  sk.skDstCache = dst;
+}
+export function __skDstSet(sk: Sock, dst: DstEntry | null): void {
+  sk.skDstPendingConfirm = false;
+  sk.skDstCache = dst;
+}
+/** sk_dst_reset. */
+export function skDstReset(sk: Sock): void {
+  skDstSet(sk, null);
+}
+export function __skDstReset(sk: Sock): void {
+  __skDstSet(sk, null);
+}
+/** __sk_dst_check: the cached route if it still holds; drops it otherwise. */
+export function __skDstCheck(sk: Sock, cookie: number): DstEntry | null {
+  const dst = sk.skDstCache;
+  if (dst !== null && dst.obsolete !== 0 && dst.ops.check(dst, cookie) === null) {
+    sk.skDstPendingConfirm = false;
+    sk.skDstCache = null;
+    return null;
+  }
+  return dst;
+}
+/** sk_dst_check. */
+export function skDstCheck(sk: Sock, cookie: number): DstEntry | null {
+  return __skDstCheck(sk, cookie);
+}
+/** sk_dst_confirm: the next packet out tells the neighbour entry that its neighbour is alive. */
+export function skDstConfirm(sk: Sock): void {
+  sk.skDstPendingConfirm = true;
+}
+
+const NETIF_F_GSO_SOFTWARE: number = NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | NETIF_F_GSO_UDP_L4;
+const NETIF_F_GSO_MASK: number = NETIF_F_GSO_SOFTWARE;
+const GSO_LEGACY_MAX_SIZE = 65536;
+const MAX_TCP_HEADER = 144;
+
+/** net_gso_ok: whether `features` can send super-packets of SKB_GSO_* kind `gsoType` (0 = any can). */
+export function netGsoOk(features: number, gsoType: number): boolean {
+  let need = 0;
+  if ((gsoType & 1) !== 0) need |= NETIF_F_TSO;
+  if ((gsoType & 4) !== 0) need |= NETIF_F_TSO_ECN;
+  if ((gsoType & 16) !== 0) need |= NETIF_F_TSO6;
+  if ((gsoType & 32) !== 0) need |= NETIF_F_GSO_UDP_L4;
+  return (features & need) === need;
+}
+
+/** sk_can_gso. */
+export function skCanGso(sk: Sock): boolean {
+  return netGsoOk(sk.skRouteCaps, sk.skGsoType);
+}
+
+/** sk_setup_caps: caches the route and what its device can do. */
+export function skSetupCaps(sk: Sock, dst: DstEntry): void {
+  const dev = dst.dev;
+  skDstSet(sk, dst);
+  let caps = dev.features;
+  // TCP always builds super-packets: what the device cannot cut is cut in software on the way to it.
+  if (sk.skType === 1 && sk.skProtocol === 6) caps |= NETIF_F_GSO;
+  if ((caps & NETIF_F_GSO) !== 0) caps |= NETIF_F_GSO_SOFTWARE;
+  if (sk.skGsoDisabled) caps &= ~NETIF_F_GSO_MASK;
+  let maxSegs = 1;
+  sk.skRouteCaps = caps;
+  if (skCanGso(sk)) {
+    if (dst.headerLen !== 0) {
+      sk.skRouteCaps &= ~NETIF_F_GSO_MASK;
+    } else {
+      sk.skRouteCaps |= NETIF_F_SG | NETIF_F_HW_CSUM;
+      sk.skGsoMaxSize = Math.min(dev.gsoMaxSize, GSO_LEGACY_MAX_SIZE) - (MAX_TCP_HEADER + 1);
+      maxSegs = Math.max(dev.gsoMaxSegs, 1);
+    }
+  }
+  sk.skGsoMaxSegs = maxSegs;
+}
+
+// ---- memory accounting --------------------------------------------------------------------------------------------------------
+
+const SK_MEM_QUANTUM = 4096;
+const SK_MEM_SEND = 0;
+const SK_MEM_RECV = 1;
+
+function skMemPages(amt: number): number {
+  return (amt + SK_MEM_QUANTUM - 1) >> 12;
+}
+
+/** sk_has_account: whether the protocol accounts memory at all. */
+export function skHasAccount(sk: Sock): boolean {
+  return sk.skProtMem !== null;
+}
+
+/** sk_under_memory_pressure. */
+export function skUnderMemoryPressure(sk: Sock): boolean {
+  const mem = sk.skProtMem;
+  return mem !== null && mem.pressure;
+}
+
+/** sk_memory_allocated: pages of 4 KiB that the protocol holds on this machine. */
+export function skMemoryAllocated(sk: Sock): number {
+  return sk.skProtMem !== null ? sk.skProtMem.allocated : 0;
+}
+
+/** sk->sk_prot->enter_memory_pressure. */
+export function skEnterMemoryPressure(sk: Sock): void {
+  const mem = sk.skProtMem;
+  if (mem === null || mem.pressure) return;
+  mem.pressure = true;
+  sk.skProt.memoryPressureChanged?.(sk, true);
+}
+/** sk_leave_memory_pressure. */
+export function skLeaveMemoryPressure(sk: Sock): void {
+  const mem = sk.skProtMem;
+  if (mem === null || !mem.pressure) return;
+  mem.pressure = false;
+  sk.skProt.memoryPressureChanged?.(sk, false);
+}
+
+function skProtSocketsInc(sk: Sock): void {
+  if (sk.skProtMem !== null) sk.skProtMem.sockets++;
+}
+/** sk_sockets_allocated_dec: the protocol's destroy calls it once. */
+export function skSocketsAllocatedDec(sk: Sock): void {
+  if (sk.skProtMem !== null) sk.skProtMem.sockets--;
+}
+export function skSocketsAllocated(sk: Sock): number {
+  return sk.skProtMem !== null ? sk.skProtMem.sockets : 0;
+}
+
+/** sk_prot_mem_limits: pages. */
+export function skProtMemLimits(sk: Sock, index: number): number {
+  const limits = sk.skProt.sysctlMem?.(sk.net);
+  return limits !== undefined ? (limits[index] as number) : Infinity;
+}
+
+/** __sk_mem_raise_allocated: false = the protocol's memory is used up and this socket has its share. */
+export function __skMemRaiseAllocated(sk: Sock, size: number, amt: number, kind: number): boolean {
+  const mem = sk.skProtMem as ProtoMem;
+  mem.allocated += amt;
+  const limits = (sk.skProt.sysctlMem as (net: Net) => ArrayLike<number>)(sk.net);
+  if (mem.allocated <= (limits[0] as number)) {
+    skLeaveMemoryPressure(sk);
+    return true;
+  }
+  if (mem.allocated > (limits[1] as number)) skEnterMemoryPressure(sk);
+  if (mem.allocated <= (limits[2] as number)) {
+    // Everybody gets a minimum, even under pressure.
+    if (kind === SK_MEM_RECV) {
+      if (sk.skRmemAlloc < (sk.skProt.sysctlRmem0?.(sk.net) ?? 4096)) return true;
+    } else {
+      const wmem0 = sk.skProt.sysctlWmem0?.(sk.net) ?? 4096;
+      if (sk.skType === 1 ? sk.skWmemQueued < wmem0 : sk.skWmemAlloc < wmem0) return true;
+    }
+    if (!mem.pressure) return true;
+    const pages = skMemPages(sk.skWmemQueued + sk.skRmemAlloc + sk.skForwardAlloc);
+    if ((limits[2] as number) > mem.sockets * pages) return true;
+  }
+  if (kind === SK_MEM_SEND && sk.skType === 1) {
+    skStreamModerateSndbuf(sk);
+    // Fail only a socket that is below its send buffer: the others wait for it anyway.
+    if (sk.skWmemQueued + size >= sk.skSndbuf) return true;
+  }
+  mem.allocated -= amt;
+  return false;
+}
+
+function __skMemSchedule(sk: Sock, size: number, kind: number): boolean {
+  const amt = skMemPages(size);
+  sk.skForwardAlloc += amt << 12;
+  if (__skMemRaiseAllocated(sk, size, amt, kind)) return true;
+  sk.skForwardAlloc -= amt << 12;
+  return false;
+}
+
+/** __sk_mem_reduce_allocated. */
+export function __skMemReduceAllocated(sk: Sock, amount: number): void {
+  const mem = sk.skProtMem as ProtoMem;
+  mem.allocated -= amount;
+  if (mem.pressure && mem.allocated < skProtMemLimits(sk, 0)) skLeaveMemoryPressure(sk);
+}
+
+/** sk_wmem_schedule: whether `size` more bytes may be queued for sending; reserves them. */
+export function skWmemSchedule(sk: Sock, size: number): boolean {
+  if (sk.skProtMem === null) return true;
+  const delta = size - sk.skForwardAlloc;
+  return delta <= 0 || __skMemSchedule(sk, delta, SK_MEM_SEND);
+}
+
+/** sk_rmem_schedule: the same for receiving. */
+export function skRmemSchedule(sk: Sock, _skb: number, size: number): boolean {
+  if (sk.skProtMem === null) return true;
+  const delta = size - sk.skForwardAlloc;
+  return delta <= 0 || __skMemSchedule(sk, delta, SK_MEM_RECV);
+}
+
+/** sk_forced_mem_schedule: what must be sent (FIN, a probe) is accounted whatever the limits say. */
+export function skForcedMemSchedule(sk: Sock, size: number): void {
+  const delta = size - sk.skForwardAlloc;
+  if (delta <= 0) return;
+  const amt = skMemPages(delta);
+  sk.skForwardAlloc += amt << 12;
+  if (sk.skProtMem !== null) sk.skProtMem.allocated += amt;
+}
+
+/** sk_unused_reserved_mem. */
+export function skUnusedReservedMem(sk: Sock): number {
+  if (sk.skReservedMem === 0) return 0;
+  const unused = sk.skReservedMem - sk.skWmemQueued - sk.skRmemAlloc;
+  return unused > 0 ? unused : 0;
+}
+
+/** __sk_mem_reclaim: gives whole pages of the forward allocation back. */
+export function __skMemReclaim(sk: Sock, amount: number): void {
+  amount >>= 12;
+  sk.skForwardAlloc -= amount << 12;
+  __skMemReduceAllocated(sk, amount);
+}
+
+/** sk_mem_reclaim. */
+export function skMemReclaim(sk: Sock): void {
+  if (sk.skProtMem === null) return;
+  const reclaimable = sk.skForwardAlloc - skUnusedReservedMem(sk);
+  if (reclaimable >= SK_MEM_QUANTUM) __skMemReclaim(sk, reclaimable);
+}
+/** sk_mem_reclaim_final. */
+export function skMemReclaimFinal(sk: Sock): void {
+  sk.skReservedMem = 0;
+  skMemReclaim(sk);
+}
+/** sk_mem_reclaim_partial: keeps a page. */
+export function skMemReclaimPartial(sk: Sock): void {
+  if (sk.skProtMem === null) return;
+  const reclaimable = sk.skForwardAlloc - skUnusedReservedMem(sk);
+  if (reclaimable > SK_MEM_QUANTUM) __skMemReclaim(sk, reclaimable - 1);
+}
+
+/** sk_mem_charge: uses `size` bytes of what was scheduled. */
+export function skMemCharge(sk: Sock, size: number): void {
+  if (sk.skProtMem === null) return;
+  sk.skForwardAlloc -= size;
+}
+/** sk_mem_uncharge. */
+export function skMemUncharge(sk: Sock, size: number): void {
+  if (sk.skProtMem === null) return;
+  sk.skForwardAlloc += size;
+  if (sk.skForwardAlloc >= SK_MEM_QUANTUM) skMemReclaim(sk);
+}
+
+// ---- streams: sk_wmem_queued (include/net/sock.h) ------------------------------------------------------------------------------
+
+/** sk_wmem_queued_add. */
+export function skWmemQueuedAdd(sk: Sock, val: number): void {
+  sk.skWmemQueued += val;
+}
+/** sk_wmem_free_skb: frees an skb of a write queue. */
+export function skWmemFreeSkb(sk: Sock, skb: number): void {
+  const truesize = u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+  sk.skWmemQueued -= truesize;
+  skMemUncharge(sk, truesize);
+  kfreeSkb(skb);
+}
+
+/** sk_stream_moderate_sndbuf: shrinks the send buffer to what is queued, unless the user has set it. */
+export function skStreamModerateSndbuf(sk: Sock): void {
+  if ((sk.skUserlocks & SOCK_SNDBUF_LOCK) !== 0) return;
+  let val = Math.min(sk.skSndbuf, sk.skWmemQueued >> 1);
+  val = Math.max(val, skUnusedReservedMem(sk));
+  sk.skSndbuf = Math.max(val, SOCK_MIN_SNDBUF);
+}
+
+// ---- page frags ---------------------------------------------------------------------------------------------------------------
+
+/** SKB_FRAG_PAGE_ORDER: 32 KiB. */
+const FRAG_PAGE_SIZE = 32768;
+
+/** sk_page_frag. */
+export function skPageFrag(sk: Sock): PageFrag {
+  return sk.pageFrag;
+}
+
+function pageFragRelease(pfrag: PageFrag): void {
+  if (pfrag.page === 0) return;
+  putPage(pfrag.page);
+  pfrag.page = 0;
+  pfrag.offset = 0;
+  pfrag.size = 0;
+}
+
+/** skb_page_frag_refill: makes sure that `pfrag` has at least `sz` bytes left; takes a smaller page when memory is low. */
+export function skbPageFragRefill(sz: number, pfrag: PageFrag): boolean {
+  if (pfrag.page !== 0) {
+    if (pageRefs(pfrag.page) === 1) {
+      pfrag.offset = 0;
+      return true;
+    }
+    if (pfrag.offset + sz <= pfrag.size) return true;
+    putPage(pfrag.page);
+    pfrag.page = 0;
+  }
+  pfrag.offset = 0;
+  for (let size = FRAG_PAGE_SIZE; size >= sz; size = size > 16384 ? 16384 : size > 4096 ? 4096 : 0) {
+    pfrag.page = allocPage(size);
+    if (pfrag.page !== 0) {
+      pfrag.size = size;
+      return true;
+    }
+  }
+  pfrag.size = 0;
+  return false;
+}
+
+/** sk_page_frag_refill: at least 32 bytes to append to, or memory pressure. */
+export function skPageFragRefill(sk: Sock, pfrag: PageFrag = sk.pageFrag): boolean {
+  if (skbPageFragRefill(32, pfrag)) return true;
+  skEnterMemoryPressure(sk);
+  skStreamModerateSndbuf(sk);
+  return false;
+}
+
+// ---- sock_no_*: the entries of proto_ops that a family refuses --------------------------------------------------------------------
+
+export function sockNoAccept(_sock: Socket, _newsock: Socket, _flags: number): number {
+  return -EOPNOTSUPP;
+}
+export function sockNoListen(_sock: Socket, _backlog: number): number {
+  return -EOPNOTSUPP;
+}
+export function sockNoSocketpair(_a: Socket, _b: Socket): number {
+  return -EOPNOTSUPP;
+}
+export function sockNoBind(_sock: Socket, _addr: SockAddr): number {
+  return -EOPNOTSUPP;
+}
+export function sockNoConnect(_sock: Socket, _addr: SockAddr, _flags: number): number {
+  return -EOPNOTSUPP;
+}
+export function sockNoShutdown(_sock: Socket, _how: number): number {
+  return -EOPNOTSUPP;
+}
+
+// ---- sock_common_*: proto_ops that hand on to the protocol ---------------------------------------------------------------------------
+
+/** sock_common_recvmsg. */
+export function sockCommonRecvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number {
+  const sk = sock.sk as Sock;
+  return sk.skProt.recvmsg(sk, msg, size, flags);
+}
+/** sock_common_setsockopt. */
+export function sockCommonSetsockopt(sock: Socket, level: number, optname: number, optval: OptVal): number {
+  const sk = sock.sk as Sock;
+  return sk.skProt.setsockopt !== undefined ? sk.skProt.setsockopt(sk, level, optname, optval) : -ENOPROTOOPT;
+}
+/** sock_common_getsockopt. */
+export function sockCommonGetsockopt(sock: Socket, level: number, optname: number, err: ErrBox): OptVal {
+  const sk = sock.sk as Sock;
+  if (sk.skProt.getsockopt !== undefined) return sk.skProt.getsockopt(sk, level, optname, err);
+  err.value = -ENOPROTOOPT;
+  return 0;
+}
+
+export { copyToIter, msgIterCopyTo } from "./iov_iter.ts";

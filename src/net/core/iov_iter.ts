@@ -1,0 +1,96 @@
+/** The iterator of a Msghdr (lib/iov_iter.c): where user bytes come from and where they go. */
+
+import { EFAULT } from "../../uapi/errno.ts";
+import { copyFromUserNoCsum, copyToUser } from "./skbuff.ts";
+import type { Msghdr } from "./sock.ts";
+
+/** iov_iter_init over one buffer; makes no garbage when `msg` is used again. */
+export function msgIterInit(msg: Msghdr, buf: Uint8Array, count: number): void {
+  msg.iov.length = 1;
+  msg.iov[0] = buf;
+  msg.iovIdx = 0;
+  msg.iovOff = 0;
+  msg.count = count;
+}
+
+/** iov_iter_init over several buffers (writev). `iov` is kept, not copied. */
+export function msgIterInitVec(msg: Msghdr, iov: Uint8Array[]): void {
+  let count = 0;
+  for (let i = 0; i < iov.length; i++) count += (iov[i] as Uint8Array).length;
+  msg.iov = iov;
+  msg.iovIdx = 0;
+  msg.iovOff = 0;
+  msg.count = count;
+}
+
+/** iov_iter_advance. */
+export function msgIterAdvance(msg: Msghdr, n: number): void {
+  msg.count -= n;
+  while (n > 0) {
+    const left = (msg.iov[msg.iovIdx] as Uint8Array).length - msg.iovOff;
+    if (n < left) {
+      msg.iovOff += n;
+      return;
+    }
+    n -= left;
+    msg.iovIdx++;
+    msg.iovOff = 0;
+  }
+}
+
+/** iov_iter_revert: takes back `n` bytes of what was advanced over. */
+export function msgIterRevert(msg: Msghdr, n: number): void {
+  msg.count += n;
+  while (n > msg.iovOff) {
+    n -= msg.iovOff;
+    msg.iovIdx--;
+    msg.iovOff = (msg.iov[msg.iovIdx] as Uint8Array).length;
+  }
+  msg.iovOff -= n;
+}
+
+/** memcpy_from_msg: `len` user bytes to the stack's memory at `addr`. 0, or -EFAULT when the user gave fewer. */
+export function msgIterCopyTo(addr: number, msg: Msghdr, len: number): number {
+  if (len > msg.count) return -EFAULT;
+  let left = len;
+  while (left > 0) {
+    const buf = msg.iov[msg.iovIdx] as Uint8Array;
+    let n = buf.length - msg.iovOff;
+    if (n > left) n = left;
+    if (n > 0) {
+      copyFromUserNoCsum(addr, buf, msg.iovOff, n);
+      addr += n;
+      left -= n;
+      msg.iovOff += n;
+    }
+    if (msg.iovOff === buf.length && left > 0) {
+      msg.iovIdx++;
+      msg.iovOff = 0;
+    }
+  }
+  msg.count -= len;
+  return 0;
+}
+
+/** copy_to_iter: `len` bytes of the stack's memory at `addr` to the user. Returns how many had room. */
+export function copyToIter(addr: number, len: number, msg: Msghdr): number {
+  if (len > msg.count) len = msg.count;
+  let left = len;
+  while (left > 0) {
+    const buf = msg.iov[msg.iovIdx] as Uint8Array;
+    let n = buf.length - msg.iovOff;
+    if (n > left) n = left;
+    if (n > 0) {
+      copyToUser(buf, msg.iovOff, addr, n);
+      addr += n;
+      left -= n;
+      msg.iovOff += n;
+    }
+    if (msg.iovOff === buf.length && left > 0) {
+      msg.iovIdx++;
+      msg.iovOff = 0;
+    }
+  }
+  msg.count -= len;
+  return len;
+}
