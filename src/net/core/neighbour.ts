@@ -2,6 +2,7 @@
 
 import type { TimerList } from "../../kernel/timer.ts";
 import type { NetDevice } from "./dev.ts";
+import type { DstEntry } from "./dst.ts";
 import type { Net } from "./net_namespace.ts";
 import { SkBuffHead } from "./skbuff.ts";
 
@@ -74,9 +75,39 @@ function neighNotSet(_neigh: Neighbour, _skb: number): number {
   throw new Error("neigh.output is not set");
 }
 
-/** struct neigh_table: arp_tbl. One a protocol and kernel; entries are keyed by device and address. */
+/** struct neigh_table: arp_tbl. It holds code only; the entries are kept by namespace (`state`), keyed by device and address. */
 export interface NeighTable {
   readonly id: string;
   readonly family: number;
   constructor_(neigh: Neighbour): number;
 }
+
+/** struct neigh_parms: `net.ipv4.neigh.<dev>.*`. */
+export class NeighParms {}
+
+function todo(): never {
+  throw new Error("todo");
+}
+
+/** neigh_lookup: null if there is none. */
+export function neighLookup(tbl: NeighTable, pkey: number, dev: NetDevice): Neighbour | null { return todo(); }
+/** neigh_create: the entry, made if need be; null when the table is full. */
+export function neighCreate(tbl: NeighTable, pkey: number, dev: NetDevice): Neighbour | null { return todo(); }
+/** 0: go on and send. 1: the skb was queued or freed. */
+export function neighEventSend(neigh: Neighbour, skb: number): number { return todo(); }
+export function __neighEventSend(neigh: Neighbour, skb: number, immediateOk: boolean): number { return todo(); }
+/** neigh_update: `lladdr` null = keep. NEIGH_UPDATE_F_*. 0 or a negative errno. */
+export function neighUpdate(neigh: Neighbour, lladdr: Uint8Array | null, new_: number, flags: number): number { return todo(); }
+export function neighResolveOutput(neigh: Neighbour, skb: number): number { return todo(); }
+export function neighConnectedOutput(neigh: Neighbour, skb: number): number { return todo(); }
+export function neighDirectOutput(neigh: Neighbour, skb: number): number { return todo(); }
+/** neigh_hh_output: puts the ready-made header before the packet and passes it on. */
+export function neighHhOutput(hh: HhCache, skb: number): number { return todo(); }
+/** The upper layer knows that the neighbour is alive. */
+export function neighConfirm(neigh: Neighbour): void { todo(); }
+/** dst_confirm_neigh. */
+export function dstConfirmNeigh(dst: DstEntry, daddr: number): void { todo(); }
+/** sock_confirm_neigh: does what the skb was marked with (SKB_FLAG_DST_PENDING_CONFIRM). */
+export function sockConfirmNeigh(skb: number, neigh: Neighbour): void { todo(); }
+/** The live neighbour of the route's next hop, bound to the dst again if the old one died; null when there is none. */
+export function dstNeighLookup(dst: DstEntry, skb: number): Neighbour | null { return todo(); }
