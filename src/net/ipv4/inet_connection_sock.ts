@@ -1,23 +1,21 @@
 /** What connection-oriented protocols share: accept queues, connection requests, the timers of a connection. */
 
 import { EADDRINUSE, EAGAIN, EINVAL } from "../../uapi/errno.ts";
-import { LINUX_MIB_LISTENDROPS, LINUX_MIB_LISTENOVERFLOWS } from "../../uapi/linux_mib.ts";
 import { TCP_CLOSE, TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_SYN_RECV } from "../../uapi/tcp.ts";
 import { bugOn } from "../../kernel/bug.ts";
 import { kernel, USEC_PER_JIFFY } from "../../kernel/kernel.ts";
-import { netIncStats } from "../../kernel/mib.ts";
 import { delTimer, modTimer, timerSetup } from "../../kernel/timer.ts";
 import type { TimerList } from "../../kernel/timer.ts";
 import type { DstEntry } from "../core/dst.ts";
 import {
   __skDstCheck,
-  skAlloc,
+  skCloneLock,
 
   skSetupCaps,
   sockOrphan,
   sockPut,
 } from "../core/sock.ts";
-import { SOCK_BINDPORT_LOCK, SOCK_DEAD, sockFlag, sockSetFlag } from "../core/sock.ts";
+import { SOCK_DEAD, sockFlag, sockSetFlag } from "../core/sock.ts";
 import type { ErrBox, Sock } from "../core/sock.ts";
 import { skStreamKillQueues } from "../core/stream.ts";
 import { FlowI4, flowi4InitOutput } from "./flow.ts";
@@ -176,11 +174,6 @@ export function inetCskListenStart(sk: InetConnectionSock): number {
   }
   sk.skcState = TCP_CLOSE;
   return err;
-}
-
-/** sk_acceptq_is_full: the backlog counts one more than asked for, as it always has. */
-export function skAcceptqIsFull(sk: Sock): boolean {
-  return sk.skAckBacklog > sk.skMaxAckBacklog;
 }
 
 /** inet_csk_reqsk_queue_is_full: half-open requests are limited by the listen backlog as well. */
@@ -376,79 +369,24 @@ export function inetCskRouteChildSock(sk: Sock, newsk: Sock, req: RequestSock): 
 }
 
 /**
- * inet_csk_clone_lock: a child of a listener, in SYN_RECV, with the listener's options. It inherits settings, never
- * queues, timers or counters.
+ * inet_csk_clone_lock: a child of a listener, in SYN_RECV: a copy of it with its options, that starts without queues,
+ * timers and retransmissions.
  */
 export function inetCskCloneLock(sk: InetConnectionSock, req: RequestSock): InetConnectionSock | null {
-  const newsk = skAlloc(sk.net, sk.skcFamily, sk.skProtCreator) as InetConnectionSock | null;
+  const newsk = skCloneLock(sk) as InetConnectionSock | null;
   if (newsk === null) return null;
-  // sk_clone
-  newsk.skProt = sk.skProt;
-  newsk.skType = sk.skType;
-  newsk.skProtocol = sk.skProtocol;
-  newsk.skcReuse = sk.skcReuse;
-  newsk.skcReuseport = sk.skcReuseport;
-  newsk.skcBoundDevIf = req.skcBoundDevIf !== 0 ? req.skcBoundDevIf : sk.skcBoundDevIf;
-  newsk.skFlags = sk.skFlags & ~(1 << SOCK_DEAD);
-  newsk.skUserlocks = sk.skUserlocks & ~SOCK_BINDPORT_LOCK;
-  newsk.skPriority = sk.skPriority;
-  newsk.skMark = req.irMark;
-  newsk.skRcvtimeo = sk.skRcvtimeo;
-  newsk.skSndtimeo = sk.skSndtimeo;
-  newsk.skRcvlowat = sk.skRcvlowat;
-  newsk.skLingertime = sk.skLingertime;
-  newsk.skTsflags = sk.skTsflags;
-  newsk.skRcvbuf = sk.skRcvbuf;
-  newsk.skSndbuf = sk.skSndbuf;
-  newsk.skNoCheckTx = sk.skNoCheckTx;
-  newsk.skPacingRate = sk.skMaxPacingRate;
-  newsk.skMaxPacingRate = sk.skMaxPacingRate;
-  newsk.skPacingStatus = sk.skPacingStatus;
-  newsk.skPacingShift = sk.skPacingShift;
-  newsk.skStateChange = sk.skStateChange;
-  newsk.skDataReady = sk.skDataReady;
-  newsk.skWriteSpace = sk.skWriteSpace;
-  newsk.skErrorReport = sk.skErrorReport;
-  newsk.skBacklogRcv = sk.skBacklogRcv;
-  newsk.skDestruct = sk.skDestruct;
-  newsk.skUserData = null;
   newsk.skcState = TCP_SYN_RECV;
-  // inet_sock
-  newsk.skcDaddr = req.irRmtAddr;
-  newsk.skcRcvSaddr = req.irLocAddr;
-  newsk.inetSaddr = req.irLocAddr;
+  newsk.icskBindHash = null;
   newsk.skcDport = req.irRmtPort;
   newsk.skcNum = req.irNum;
   newsk.inetSport = req.irNum;
-  newsk.ucTtl = sk.ucTtl;
-  newsk.tos = sk.tos;
-  newsk.minTtl = sk.minTtl;
-  newsk.cmsgFlags = sk.cmsgFlags;
-  newsk.recverr = sk.recverr;
-  newsk.freebind = sk.freebind;
-  newsk.transparent = sk.transparent;
-  newsk.pmtudisc = sk.pmtudisc;
-  newsk.mcLoop = sk.mcLoop;
-  newsk.mcTtl = sk.mcTtl;
-  newsk.mcIndex = sk.mcIndex;
-  newsk.mcAddr = sk.mcAddr;
-  // inet_connection_sock
-  newsk.icskAfOps = sk.icskAfOps;
-  newsk.icskAfOpsSetBy = sk.icskAfOpsSetBy;
-  newsk.icskSyncMss = sk.icskSyncMss;
-  newsk.icskCaOps = sk.icskCaOps;
-  newsk.icskCaOpsSetBy = sk.icskCaOpsSetBy;
-  newsk.icskCaSetsockopt = sk.icskCaSetsockopt;
-  newsk.icskUserTimeout = sk.icskUserTimeout;
-  newsk.icskSynRetries = sk.icskSynRetries;
-  newsk.icskRtoMin = sk.icskRtoMin;
-  newsk.icskRtoMax = sk.icskRtoMax;
-  newsk.icskDelackMax = sk.icskDelackMax;
-  newsk.icskRto = sk.icskRto;
-  newsk.icskExtHdrLen = sk.icskExtHdrLen;
+  newsk.skMark = req.irMark;
+  newsk.mcList = [];
   newsk.icskRetransmits = 0;
   newsk.icskBackoff = 0;
   newsk.icskProbesOut = 0;
+  newsk.icskProbesTstamp = 0;
+  inetCskDelackInit(newsk);
   return newsk;
 }
 
@@ -479,16 +417,6 @@ export function inetCskListenStop(sk: InetConnectionSock): void {
   q.acceptQueue.length = 0;
   sk.skAckBacklog = 0;
   bugOn(q.qlen !== 0, "requests left at a closed listener");
-}
-
-/** Drop accounting of tcp_v4_conn_request / syn_recv_sock. */
-export function tcpListendrop(sk: Sock): void {
-  sk.skDrops++;
-  netIncStats(sk.net, LINUX_MIB_LISTENDROPS);
-}
-
-export function tcpListenOverflow(sk: Sock): void {
-  netIncStats(sk.net, LINUX_MIB_LISTENOVERFLOWS);
 }
 
 const pmtuFl = new FlowI4();

@@ -4,7 +4,7 @@
  */
 
 import { EADDRINUSE, EADDRNOTAVAIL } from "../../uapi/errno.ts";
-import { TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_TIME_WAIT } from "../../uapi/tcp.ts";
+import { TCP_LISTEN, TCP_TIME_WAIT } from "../../uapi/tcp.ts";
 import { bugOn } from "../../kernel/bug.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
@@ -477,11 +477,6 @@ export function inetAllSocks(net: Net): Sock[] {
   const out = net.tcpHashinfo.lhash.all();
   for (const sk of net.tcpHashinfo.ehash.all()) out.push(sk);
   return out;
-}
-
-/** Is this a full socket (not a request or TIME_WAIT stand-in)? sk_fullsock. */
-export function skFullsock(sk: Sock): boolean {
-  return sk.skcState !== TCP_TIME_WAIT && sk.skcState !== TCP_NEW_SYN_RECV;
 }
 
 export function inetReqsk(sk: Sock): RequestSock {

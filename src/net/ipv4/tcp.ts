@@ -72,17 +72,18 @@ import {
 import { bugOn } from "../../kernel/bug.ts";
 import { netIncStats, tcpDecStats, tcpIncStats } from "../../kernel/mib.ts";
 import {
-  skbAvailroom,
-  skbIpSummedSet,
+  skbTailroom,
+  skbSetIpSummed,
   skbIsNonlinear,
   skbLen,
-  skbLenAdd,
-  skbDataLenAdd,
+  skbDataLen,
+  skbSetDataLen,
   skbNext,
   skbNrFrags,
   skbTail,
   skbTruesize,
-  skbTruesizeAdd,
+  skbSetLen,
+  skbSetTruesize,
   skbFragSizeAdd,
 } from "../../mm/skb.ts";
 import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
@@ -469,7 +470,7 @@ export function tcpSendMss(sk: TcpSock, flags: number): number {
 
 /** May more bytes be added to this skb: linear room without SG, a frag slot or a frag to extend with it. */
 function tcpSkbHasRoom(sk: TcpSock, skb: number, sg: boolean): boolean {
-  if (!sg) return !skbIsNonlinear(skb) && skbAvailroom(skb) > 0;
+  if (!sg) return !skbIsNonlinear(skb) && skbTailroom(skb) > 0;
   const nr = skbNrFrags(skb);
   return nr < MAX_SKB_FRAGS || skbCanCoalesce(skb, nr, sk.pageFrag.page, sk.pageFrag.offset);
 }
@@ -486,7 +487,7 @@ export function tcpStreamAllocSkb(sk: TcpSock, linear: number, forceSchedule: bo
     return 0;
   }
   skbReserve(skb, MAX_TCP_HEADER);
-  skbIpSummedSet(skb, CHECKSUM_PARTIAL);
+  skbSetIpSummed(skb, CHECKSUM_PARTIAL);
   return skb;
 }
 
@@ -565,7 +566,7 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     if (copy > msg.count) copy = msg.count;
     if (!sg) {
       // A device without scatter-gather: at most one MSS of linear bytes an skb.
-      copy = Math.min(copy, skbAvailroom(skb));
+      copy = Math.min(copy, skbTailroom(skb));
       if (msgIterCopyTo(skbTail(skb), msg, copy) !== 0) {
         err = -EFAULT;
         break;
@@ -583,9 +584,9 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
         err = -EFAULT;
         break;
       }
-      skbLenAdd(skb, copy);
-      skbDataLenAdd(skb, copy);
-      skbTruesizeAdd(skb, copy);
+      skbSetLen(skb, skbLen(skb) + copy);
+      skbSetDataLen(skb, skbDataLen(skb) + copy);
+      skbSetTruesize(skb, skbTruesize(skb) + copy);
       skWmemQueuedAdd(sk, copy);
       skMemCharge(sk, copy);
       if (skbCanCoalesce(skb, i, pfrag.page, pfrag.offset)) {
@@ -914,7 +915,6 @@ export function __tcpClose(sk: TcpSock, _timeout: number): void {
         inetCskResetKeepaliveTimer(sk, tmo - TCP_TIMEWAIT_LEN);
       } else {
         tcpTimeWait(sk, TCP_FIN_WAIT2, tmo);
-        sockPut(sk);
         return;
       }
     }
@@ -925,13 +925,12 @@ export function __tcpClose(sk: TcpSock, _timeout: number): void {
     netIncStats(sk.net, LINUX_MIB_TCPABORTONMEMORY);
   }
   if (sk.skcState === TCP_CLOSE) inetCskDestroySock(sk);
-  sockPut(sk);
 }
 
 /** tcp_close (sk_prot->close). */
 export function tcpClose(sk: Sock, timeout: number): void {
   __tcpClose(sk as TcpSock, timeout);
-  // The reference of the user, who is gone.
+  // What adjudge_to_death held; the sock's own reference goes with inet_csk_destroy_sock.
   sockPut(sk);
 }
 
