@@ -20,7 +20,7 @@ import MagicString from "magic-string";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const TRACER = "src/kernel/ftrace";
-const TRACED = /^src\/(?:net|drivers)\/.*\.ts$|^src\/mm\/skbuff[\w.]*\.ts$/;
+const TRACED = /^src\/(?:net|drivers)\/.*\.ts$/;
 const NOT_TRACED = /\.d\.ts$|\.wasm\.ts$/;
 /** The longest one-statement body that counts as an accessor, in characters without the indentation. */
 const ACCESSOR_LENGTH = 100;
@@ -104,10 +104,12 @@ function rebindsName(fn) {
   return found;
 }
 
-function usesThis(fn) {
+/** Whether the function itself (not one inside it) uses `this`, or `arguments`. */
+function uses(fn, what) {
   let found = false;
   walk(fn.body, (node) => {
-    if (node.type === "ThisExpression") found = true;
+    if (what === "this" ? node.type === "ThisExpression" : node.type === "Identifier" && node.name === what)
+      found = true;
     return !/^(?:FunctionDeclaration|FunctionExpression|ClassDeclaration|ClassExpression)$/.test(node.type);
   });
   return found;
@@ -126,7 +128,7 @@ function parametersOf(fn) {
     names.push(bound.name);
     values.push(rest ? `...${bound.name}` : bound.name);
   }
-  return { names, values: `[${values.join(", ")}]` };
+  return { names, values: uses(fn, "arguments") ? "Array.from(arguments)" : `[${values.join(", ")}]` };
 }
 
 export function instrument(code, file, { original = code, extension = ".ts" } = {}) {
@@ -144,7 +146,7 @@ export function instrument(code, file, { original = code, extension = ".ts" } = 
     if (mark === "notrace" || (mark !== "trace" && isAccessor(fn.body.body, code)) || rebindsName(fn)) continue;
     const { names, values } = parametersOf(fn);
     const given = [JSON.stringify(name), JSON.stringify(inSrc), line, JSON.stringify(names.join(",")), name, values];
-    if (usesThis(fn)) given.push("this");
+    if (uses(fn, "this")) given.push("this");
     // On the line of the brace: every line keeps its number.
     out.appendRight(fn.body.start + 1, ` if (__ft.on && __ft.enter(${name})) return __ft.call(${given.join(", ")});`);
     traced.push(name);
