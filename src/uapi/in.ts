@@ -77,7 +77,6 @@ export const IP_MULTICAST_ALL = 49;
 export const IP_UNICAST_IF = 50;
 export const IP_LOCAL_PORT_RANGE = 51;
 export const IP_PROTOCOL = 52;
-export const IP_PROTOCOL = 52;
 export const IP_DEFAULT_MULTICAST_TTL = 1;
 export const IP_DEFAULT_MULTICAST_LOOP = 1;
 
