@@ -20,6 +20,8 @@ export interface DstOps {
   linkFailure(skb: number): void;
   updatePmtu(dst: DstEntry, sk: Sock | null, skb: number, mtu: number, confirmNeigh: boolean): void;
   redirect(dst: DstEntry, sk: Sock | null, skb: number): void;
+  /** Binds the dst to the neighbour of its next hop (dst.neighbour) and returns it; null when there can be none. */
+  neighLookup?(dst: DstEntry, skb: number): Neighbour | null;
 }
 
 export class DstEntry {
