@@ -16,6 +16,8 @@
  *        +--------------------------+  CTRL_REFS_BASE (in CTRL)
  *        | one u32 reference count  |
  *        | per 512 bytes of memory  |
+ *        +--------------------------+  CTRL_STAGING_BASE (in CTRL)
+ *        | a staging area per cpu   |
  *        +--------------------------+  CTRL_POOL_BASE (64 KiB aligned)
  *        | blocks: each belongs to  |
  *        | one cpu and holds one    |
@@ -38,6 +40,8 @@ export const REF_SHIFT: u32 = 9;
 export const MEM_MAGIC: u32 = 0x66626b73;
 export const LAYOUT_VERSION: u32 = 1;
 export const NR_CPUS: u32 = 8;
+/** Handles and addresses stay below 2^31, so that an i32 from wasm is never negative. */
+export const MAX_MEMORY: u32 = 0x80000000;
 
 // ---- CTRL: the control block (fields are offsets from CTRL) ---------------------------------------------------------
 
@@ -55,24 +59,30 @@ export const CTRL_FREE_BLOCK_COUNT: u32 = 28;
 export const CTRL_BLOCK_LOCK: u32 = 32;
 /** The first block that was never handed out: pages above it are untouched. */
 export const CTRL_NEXT_BLOCK: u32 = 36;
-/** Serial number given to the next skb (`skb->id`), for tracing. */
-export const CTRL_SKB_SERIAL: u32 = 40;
 /** Blocks that may be handed out at most (a test makes memory scarce with it); 0 = all. */
 export const CTRL_BLOCK_LIMIT: u32 = 44;
-/** Results of the last call that returns more than one value. */
-export const CTRL_RESULT: u32 = 64;
-export const CTRL_RESULT_WORDS: u32 = 16;
-/** Per-cpu arenas start here; one is CPU_ARENA_SIZE long. */
+/** Staging areas: STAGING_SIZE bytes a cpu, where bytes on their way from or to the JS heap rest (src/mm/usercopy.ts). */
+export const CTRL_STAGING_BASE: u32 = 48;
+export const STAGING_SIZE: u32 = 65536;
+/** Per-cpu arenas start here; one is CPU_ARENA_SIZE long (whole cache lines). */
 export const CTRL_ARENAS: u32 = 256;
-export const CPU_ARENA_SIZE: u32 = 256;
-/** Offsets inside an arena. Partial-block list heads, one u32 a size class. */
+export const CPU_ARENA_SIZE: u32 = 448;
+/** Offsets inside an arena. Partial-block list heads (descriptor addresses), one u32 a size class. */
 export const ARENA_PARTIAL: u32 = 0;
+/** Serial number of the last skb of this cpu (`skb->id`; the cpu stands in its top 4 bits). */
+export const ARENA_SERIAL: u32 = 28;
 /** Objects in use, one u32 a size class. */
 export const ARENA_IN_USE: u32 = 32;
-/** Objects freed by other cpus: a stack linked through the objects' first word. */
-export const ARENA_RETURNED: u32 = 64;
 /** Deterministic counters (u32 each, wrapping), in the order of ARENA_STAT_*. */
-export const ARENA_STATS: u32 = 96;
+export const ARENA_STATS: u32 = 64;
+/** Results of the last call that returns more than one value: 16 words. */
+export const ARENA_RESULT: u32 = 128;
+export const ARENA_RESULT_WORDS: u32 = 16;
+/** Working state of a call (the cursor of a segmentation). */
+export const ARENA_SCRATCH: u32 = 192;
+export const ARENA_SCRATCH_SIZE: u32 = 192;
+/** Objects freed by other cpus: a stack linked through the objects' first word. Has its cache line to itself. */
+export const ARENA_RETURNED: u32 = 384;
 export const ARENA_STAT_SKB_ALLOC: u32 = 0;
 export const ARENA_STAT_SKB_CLONE: u32 = 4;
 export const ARENA_STAT_SKB_FREE: u32 = 8;
@@ -80,6 +90,9 @@ export const ARENA_STAT_BYTES_COPIED: u32 = 12;
 export const ARENA_STAT_BYTES_SUMMED: u32 = 16;
 export const ARENA_STAT_ALLOC_FAIL: u32 = 20;
 export const ARENA_STAT_SEGMENTS: u32 = 24;
+export const ARENA_STAT_BUF_ALLOC: u32 = 28;
+export const ARENA_STAT_BUF_FREE: u32 = 32;
+export const ARENA_STAT_WORDS: u32 = 9;
 
 // ---- size classes ---------------------------------------------------------------------------------------------------
 
@@ -103,7 +116,11 @@ export const BLOCK_IN_USE: u32 = 12;
 export const BLOCK_FRESH: u32 = 16;
 export const BLOCK_NEXT: u32 = 20;
 export const BLOCK_PREV: u32 = 24;
+/** BLOCK_FREE, BLOCK_PARTIAL or BLOCK_FULL. */
 export const BLOCK_STATE: u32 = 28;
+export const BLOCK_FREE: u32 = 0;
+export const BLOCK_PARTIAL: u32 = 1;
+export const BLOCK_FULL: u32 = 2;
 
 // ---- struct sk_buff -------------------------------------------------------------------------------------------------
 //
@@ -189,7 +206,7 @@ export const SKB_DESTRUCTOR_EFREE: u32 = 4;
 
 /** skb->ignore_df / local_df. */
 export const SKB_FLAG_IGNORE_DF: u32 = 1;
-/** decrypted, reserved. */
+/** skb->nohdr: this sk_buff reads the payload only, others may write the header (TCP's write queue). */
 export const SKB_FLAG_NOHDR: u32 = 2;
 /** The dst of this skb must be confirmed (neighbour is alive). */
 export const SKB_FLAG_DST_PENDING_CONFIRM: u32 = 4;
@@ -226,14 +243,21 @@ export const SHINFO_FRAG_LIST: u32 = 8;
 export const SHINFO_TSKEY: u32 = 12;
 /** Slot of the zero-copy notifier; 0 = none. */
 export const SHINFO_UARG: u32 = 16;
-export const SHINFO_FRAGS: u32 = 20;
+/**
+ * References to the data from sk_buffs (atomic): low half all of them, high half those that need the payload only
+ * (SKB_FLAG_NOHDR). Apart from the buffer's own reference count, which frags of other skbs may hold as well.
+ */
+export const SHINFO_DATAREF: u32 = 20;
+export const SKB_DATAREF_SHIFT: u32 = 16;
+export const SKB_DATAREF_MASK: u32 = 0xffff;
+export const SHINFO_FRAGS: u32 = 24;
 /** skb_frag: page (address of the buffer that holds the reference), offset, size. */
 export const FRAG_PAGE: u32 = 0;
 export const FRAG_OFFSET: u32 = 4;
 export const FRAG_LEN: u32 = 8;
 export const FRAG_SIZE: u32 = 12;
-/** 20 + 17 * 12 = 224. */
-export const SKB_SHARED_INFO_SIZE: u32 = 224;
+/** 24 + 17 * 12 = 228, rounded up to 16. */
+export const SKB_SHARED_INFO_SIZE: u32 = 240;
 
 export const SKB_GSO_TCPV4: u32 = 1;
 export const SKB_GSO_DODGY: u32 = 2;
@@ -335,3 +359,223 @@ export const MBUF_EXTBUF: u32 = 16;
 export const MBUF_EXTSIZE: u32 = 20;
 /** The skb that the buffer belongs to. */
 export const MBUF_SKB: u32 = 24;
+
+// ---- the check of both sides -------------------------------------------------------------------------------------------
+
+function mix(h: u32, value: u32): u32 {
+  return (((h << 5) | (h >>> 27)) ^ value) >>> 0;
+}
+
+/** A hash of every number above, in order. The wasm module exports it, and the loader compares it with its own. */
+export function layoutHash(): u32 {
+  let h: u32 = 1;
+  h = mix(h, CTRL);
+  h = mix(h, BLOCK_TABLE);
+  h = mix(h, BLOCK_SHIFT);
+  h = mix(h, BLOCK_SIZE);
+  h = mix(h, REF_SHIFT);
+  h = mix(h, MEM_MAGIC);
+  h = mix(h, LAYOUT_VERSION);
+  h = mix(h, NR_CPUS);
+  h = mix(h, MAX_MEMORY);
+  h = mix(h, CTRL_MAGIC);
+  h = mix(h, CTRL_VERSION);
+  h = mix(h, CTRL_MEM_SIZE);
+  h = mix(h, CTRL_REFS_BASE);
+  h = mix(h, CTRL_POOL_BASE);
+  h = mix(h, CTRL_POOL_BLOCKS);
+  h = mix(h, CTRL_FREE_BLOCKS);
+  h = mix(h, CTRL_FREE_BLOCK_COUNT);
+  h = mix(h, CTRL_BLOCK_LOCK);
+  h = mix(h, CTRL_NEXT_BLOCK);
+  h = mix(h, CTRL_BLOCK_LIMIT);
+  h = mix(h, CTRL_STAGING_BASE);
+  h = mix(h, STAGING_SIZE);
+  h = mix(h, CTRL_ARENAS);
+  h = mix(h, CPU_ARENA_SIZE);
+  h = mix(h, ARENA_PARTIAL);
+  h = mix(h, ARENA_SERIAL);
+  h = mix(h, ARENA_IN_USE);
+  h = mix(h, ARENA_STATS);
+  h = mix(h, ARENA_RESULT);
+  h = mix(h, ARENA_RESULT_WORDS);
+  h = mix(h, ARENA_SCRATCH);
+  h = mix(h, ARENA_SCRATCH_SIZE);
+  h = mix(h, ARENA_RETURNED);
+  h = mix(h, ARENA_STAT_SKB_ALLOC);
+  h = mix(h, ARENA_STAT_SKB_CLONE);
+  h = mix(h, ARENA_STAT_SKB_FREE);
+  h = mix(h, ARENA_STAT_BYTES_COPIED);
+  h = mix(h, ARENA_STAT_BYTES_SUMMED);
+  h = mix(h, ARENA_STAT_ALLOC_FAIL);
+  h = mix(h, ARENA_STAT_SEGMENTS);
+  h = mix(h, ARENA_STAT_BUF_ALLOC);
+  h = mix(h, ARENA_STAT_BUF_FREE);
+  h = mix(h, ARENA_STAT_WORDS);
+  h = mix(h, CLASS_SKB);
+  h = mix(h, CLASS_512);
+  h = mix(h, CLASS_2K);
+  h = mix(h, CLASS_4K);
+  h = mix(h, CLASS_16K);
+  h = mix(h, CLASS_32K);
+  h = mix(h, CLASS_64K);
+  h = mix(h, NR_CLASSES);
+  h = mix(h, BLOCK_DESC_SIZE);
+  h = mix(h, BLOCK_CLASS);
+  h = mix(h, BLOCK_CPU);
+  h = mix(h, BLOCK_FREE_LIST);
+  h = mix(h, BLOCK_IN_USE);
+  h = mix(h, BLOCK_FRESH);
+  h = mix(h, BLOCK_NEXT);
+  h = mix(h, BLOCK_PREV);
+  h = mix(h, BLOCK_STATE);
+  h = mix(h, BLOCK_FREE);
+  h = mix(h, BLOCK_PARTIAL);
+  h = mix(h, BLOCK_FULL);
+  h = mix(h, SKB_SIZE);
+  h = mix(h, SKB_SHIFT);
+  h = mix(h, SKB_NEXT);
+  h = mix(h, SKB_PREV);
+  h = mix(h, SKB_SK);
+  h = mix(h, SKB_DEV);
+  h = mix(h, SKB_LEN);
+  h = mix(h, SKB_DATA_LEN);
+  h = mix(h, SKB_HEAD);
+  h = mix(h, SKB_DATA);
+  h = mix(h, SKB_TAIL);
+  h = mix(h, SKB_END);
+  h = mix(h, SKB_TRANSPORT_HEADER);
+  h = mix(h, SKB_NETWORK_HEADER);
+  h = mix(h, SKB_MAC_HEADER);
+  h = mix(h, SKB_TRUESIZE);
+  h = mix(h, SKB_USERS);
+  h = mix(h, SKB_PROTOCOL);
+  h = mix(h, SKB_PKT_TYPE);
+  h = mix(h, SKB_IP_SUMMED);
+  h = mix(h, SKB_CSUM);
+  h = mix(h, SKB_CSUM_START);
+  h = mix(h, SKB_CSUM_OFFSET);
+  h = mix(h, SKB_PRIORITY);
+  h = mix(h, SKB_MARK);
+  h = mix(h, SKB_HASH);
+  h = mix(h, SKB_SKB_IIF);
+  h = mix(h, SKB_VLAN_TCI);
+  h = mix(h, SKB_QUEUE_MAPPING);
+  h = mix(h, SKB_CLONED);
+  h = mix(h, SKB_DESTRUCTOR);
+  h = mix(h, SKB_FLAGS);
+  h = mix(h, SKB_NF);
+  h = mix(h, SKB_TSTAMP);
+  h = mix(h, SKB_NFCT);
+  h = mix(h, SKB_ID);
+  h = mix(h, SKB_ORIGIN);
+  h = mix(h, SKB_MAC_LEN);
+  h = mix(h, SKB_HDR_LEN);
+  h = mix(h, SKB_RESERVED);
+  h = mix(h, SKB_CB);
+  h = mix(h, SKB_CB_SIZE);
+  h = mix(h, SKB_DESTRUCTOR_NONE);
+  h = mix(h, SKB_DESTRUCTOR_WFREE);
+  h = mix(h, SKB_DESTRUCTOR_RFREE);
+  h = mix(h, SKB_DESTRUCTOR_TCP_WFREE);
+  h = mix(h, SKB_DESTRUCTOR_EFREE);
+  h = mix(h, SKB_FLAG_IGNORE_DF);
+  h = mix(h, SKB_FLAG_NOHDR);
+  h = mix(h, SKB_FLAG_DST_PENDING_CONFIRM);
+  h = mix(h, SKB_FLAG_PEEKED);
+  h = mix(h, SKB_FLAG_OOO_OKAY);
+  h = mix(h, SKB_FLAG_LOOPED);
+  h = mix(h, SKB_FLAG_POISONED);
+  h = mix(h, CHECKSUM_NONE);
+  h = mix(h, CHECKSUM_UNNECESSARY);
+  h = mix(h, CHECKSUM_COMPLETE);
+  h = mix(h, CHECKSUM_PARTIAL);
+  h = mix(h, PACKET_HOST);
+  h = mix(h, PACKET_BROADCAST);
+  h = mix(h, PACKET_MULTICAST);
+  h = mix(h, PACKET_OTHERHOST);
+  h = mix(h, PACKET_OUTGOING);
+  h = mix(h, PACKET_LOOPBACK);
+  h = mix(h, MAX_SKB_FRAGS);
+  h = mix(h, SHINFO_NR_FRAGS);
+  h = mix(h, SHINFO_TX_FLAGS);
+  h = mix(h, SHINFO_GSO_SIZE);
+  h = mix(h, SHINFO_GSO_SEGS);
+  h = mix(h, SHINFO_GSO_TYPE);
+  h = mix(h, SHINFO_FRAG_LIST);
+  h = mix(h, SHINFO_TSKEY);
+  h = mix(h, SHINFO_UARG);
+  h = mix(h, SHINFO_DATAREF);
+  h = mix(h, SKB_DATAREF_SHIFT);
+  h = mix(h, SKB_DATAREF_MASK);
+  h = mix(h, SHINFO_FRAGS);
+  h = mix(h, FRAG_PAGE);
+  h = mix(h, FRAG_OFFSET);
+  h = mix(h, FRAG_LEN);
+  h = mix(h, FRAG_SIZE);
+  h = mix(h, SKB_SHARED_INFO_SIZE);
+  h = mix(h, SKB_GSO_TCPV4);
+  h = mix(h, SKB_GSO_DODGY);
+  h = mix(h, SKB_GSO_TCP_ECN);
+  h = mix(h, SKB_GSO_TCP_FIXEDID);
+  h = mix(h, SKB_GSO_TCPV6);
+  h = mix(h, SKB_GSO_UDP_L4);
+  h = mix(h, MAX_HEADER);
+  h = mix(h, MAX_TCP_HEADER);
+  h = mix(h, NET_IP_ALIGN);
+  h = mix(h, NET_SKB_PAD);
+  h = mix(h, TCPCB_SEQ);
+  h = mix(h, TCPCB_END_SEQ);
+  h = mix(h, TCPCB_ACK_SEQ);
+  h = mix(h, TCPCB_TCP_FLAGS);
+  h = mix(h, TCPCB_SACKED);
+  h = mix(h, TCPCB_IP_DSFIELD);
+  h = mix(h, TCPCB_TCP_GSO_SEGS);
+  h = mix(h, TCPCB_TCP_GSO_SIZE);
+  h = mix(h, TCPCB_FLAGS);
+  h = mix(h, TCPCB_FLAG_TXSTAMP_ACK);
+  h = mix(h, TCPCB_FLAG_EOR);
+  h = mix(h, TCPCB_FLAG_HAS_RXTSTAMP);
+  h = mix(h, TCPCB_FLAG_APP_LIMITED);
+  h = mix(h, TCPCB_TX_DELIVERED);
+  h = mix(h, TCPCB_TX_DELIVERED_CE);
+  h = mix(h, TCPCB_TX_FIRST_MSTAMP);
+  h = mix(h, TCPCB_TX_DELIVERED_MSTAMP);
+  h = mix(h, TCPCB_TX_IN_FLIGHT);
+  h = mix(h, TCPCB_TCP_TW_ISN);
+  h = mix(h, IPCB_FLAGS);
+  h = mix(h, IPCB_FRAG_MAX_SIZE);
+  h = mix(h, IPCB_IIF);
+  h = mix(h, IPCB_OPTLEN);
+  h = mix(h, IPCB_SRR);
+  h = mix(h, IPCB_RR);
+  h = mix(h, IPCB_TS);
+  h = mix(h, IPCB_ROUTER_ALERT);
+  h = mix(h, IPCB_OPT_FLAGS);
+  h = mix(h, IPCB_NEXTHOP);
+  h = mix(h, FRAGCB_OFFSET);
+  h = mix(h, QDISC_PKT_LEN);
+  h = mix(h, QDISC_TIME_TO_SEND);
+  h = mix(h, GROCB);
+  h = mix(h, DESC_OWNED_BIT);
+  h = mix(h, DESC_WRAP);
+  h = mix(h, PKTHDR_SIZE);
+  h = mix(h, PH_NEXTHDR);
+  h = mix(h, PH_MBUF);
+  h = mix(h, PH_LEN);
+  h = mix(h, PH_PORTLIST);
+  h = mix(h, PH_FLAGS);
+  h = mix(h, PH_SRC_EXT_PORT);
+  h = mix(h, PH_VLAN_ID);
+  h = mix(h, PH_RX_FLAGS);
+  h = mix(h, MBUF_SIZE);
+  h = mix(h, MBUF_NEXT);
+  h = mix(h, MBUF_PKTHDR);
+  h = mix(h, MBUF_LEN);
+  h = mix(h, MBUF_FLAGS);
+  h = mix(h, MBUF_DATA);
+  h = mix(h, MBUF_EXTBUF);
+  h = mix(h, MBUF_EXTSIZE);
+  h = mix(h, MBUF_SKB);
+  return h;
+}
