@@ -122,7 +122,7 @@ function describe(name: string, value: unknown): number | string | boolean | nul
   if (value === null || value === undefined) return null;
   if (typeof value === "number" || typeof value === "boolean" || typeof value === "string") return value;
   if (typeof value === "function") return kernelName(value.name);
-  if (typeof value !== "object") return String(value);
+  if (typeof value !== "object") return (value as symbol | bigint).toString();
   const object = value as Record<string, unknown>;
   if (typeof object["symbol"] === "string") return object["symbol"];
   if (typeof object["name"] === "string" && object["name"] !== "") return object["name"];
