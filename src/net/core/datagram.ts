@@ -35,7 +35,7 @@ export function __skbTryRecvFromQueue(queue: SkBuffHead, flags: number, off: num
     return skb;
   }
   const peekAtOff = off >= 0;
-  for (; skb !== 0; skb = skbQueueNext(queue, skb)) {
+  for (; skb !== 0; skb = skbQueueNext(skb)) {
     const len = u32[(skb + SKB_LEN) >>> 2] as number;
     const peeked = (u8[skb + SKB_FLAGS]! & SKB_FLAG_PEEKED) !== 0;
     // An empty datagram is shown once only: no offset would ever pass it.

@@ -1,7 +1,7 @@
 /** The iterator of a Msghdr (lib/iov_iter.c): where user bytes come from and where they go. */
 
 import { EFAULT } from "../../uapi/errno.ts";
-import { copyFromUserNoCsum, copyToUser } from "./skbuff.ts";
+import { copyFromUser, copyToUser } from "../../mm/usercopy.ts";
 import type { Msghdr } from "./sock.ts";
 
 /** iov_iter_init over one buffer; makes no garbage when `msg` is used again. */
@@ -58,7 +58,7 @@ export function msgIterCopyTo(addr: number, msg: Msghdr, len: number): number {
     let n = buf.length - msg.iovOff;
     if (n > left) n = left;
     if (n > 0) {
-      copyFromUserNoCsum(addr, buf, msg.iovOff, n);
+      copyFromUser(addr, buf, msg.iovOff, n);
       addr += n;
       left -= n;
       msg.iovOff += n;

@@ -6,7 +6,7 @@
 
 import type { Kernel } from "../../kernel/kernel.ts";
 import { Mibs } from "../../kernel/mib.ts";
-import type { NetDevice } from "./dev.ts";
+import type { NetDevice, PacketType } from "./dev.ts";
 
 export interface PernetOperations {
   readonly name: string;
@@ -32,10 +32,16 @@ export class Net {
   /** The next ifindex; `lo` is 1. */
   ifindexNext = 1;
   loopbackDev: NetDevice | null = null;
+  /** Packet types that see every frame of this host (ETH_P_ALL without a device). */
+  readonly ptypeAll: PacketType[] = [];
+  /** Frames of this host in the machine's backlog: each host has its own netdev_max_backlog. */
+  backlogQlen = 0;
   /** The SNMP counters of this host. */
   readonly mib: Mibs = new Mibs();
   /** Readers and writers of `/proc/sys` names, registered by the subsystems: "net.ipv4.tcp_sack". */
   readonly sysctlTable: Map<string, SysctlEntry> = new Map();
+  /** Capabilities (CAP_*) that the programs of this host do not have; all others they have. */
+  readonly capsDropped: Set<number> = new Set();
   dead = false;
 
   constructor(kernel: Kernel, name: string) {

@@ -22,7 +22,7 @@ import { kernel } from "../../kernel/kernel.ts";
 import type { Kernel, Wakeable } from "../../kernel/kernel.ts";
 import type { TimerList } from "../../kernel/timer.ts";
 import { delTimer, modTimer } from "../../kernel/timer.ts";
-import { u32, u8 } from "../../mm/mem.ts";
+import { machine, u32, u8 } from "../../mm/mem.ts";
 import { EAGAIN, ENOBUFS, ENOMEM, ENOPROTOOPT, EOPNOTSUPP, EPIPE } from "../../uapi/errno.ts";
 import {
   EPOLLERR,
@@ -57,7 +57,6 @@ import {
   SkBuffHead,
   skbOrphan,
   skbQueueTail,
-  skSlots,
   skbSetSk,
   skbSk,
 } from "./skbuff.ts";
@@ -134,6 +133,14 @@ export interface Proto {
   /** sk_get_rmem0, sk_get_wmem0: what a socket may use even under pressure, bytes. */
   sysctlRmem0?(net: Net): number;
   sysctlWmem0?(net: Net): number;
+  /** SO_KEEPALIVE was set or cleared. */
+  keepalive?(sk: Sock, val: number): void;
+  /** The sock was bound to another device: its place in the tables may change. */
+  rehash?(sk: Sock): void;
+  /** Where SOF_TIMESTAMPING_OPT_ID begins to count (TCP: a sequence number). `fromWrite`: OPT_ID_TCP. */
+  tskey?(sk: Sock, fromWrite: boolean): number;
+  /** A send without bind() is no reason to bind (TCP). */
+  readonly noAutobind?: boolean;
   /** Memory pressure has begun or ended (the MIB counters of tcp_enter_memory_pressure). */
   memoryPressureChanged?(sk: Sock, on: boolean): void;
 }
@@ -169,6 +176,8 @@ export interface ProtoOps {
   getsockopt(sock: Socket, level: number, optname: number, err: ErrBox): OptVal;
   sendmsg(sock: Socket, msg: Msghdr, size: number): number;
   recvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number;
+  setRcvlowat?(sk: Sock, val: number): number;
+  setPeekOff?(sk: Sock, val: number): number;
 }
 
 export const SS_FREE = 0;
@@ -183,10 +192,14 @@ export class Socket implements Wakeable {
   type: number;
   flags = 0;
   ops: ProtoOps = null as unknown as ProtoOps;
+  /** Which function set `ops`: the trace names it. */
+  opsSetBy = "";
   sk: Sock | null = null;
   readonly net: Net;
   /** O_NONBLOCK of the file. */
   nonblock = false;
+  /** close() has run. */
+  released = false;
 
   // The wait queue (struct socket_wq). Waiters run outside of kernel context.
   wakePending = false;
@@ -266,8 +279,8 @@ export class Sock {
   skMark = 0;
   skTxqStopped = false;
   /** Microseconds; Infinity = wait for ever. */
-  skRcvtimeo = Infinity;
-  skSndtimeo = Infinity;
+  skRcvtimeo: number = Infinity;
+  skSndtimeo: number = Infinity;
   skRcvlowat = 1;
   skLingertime = 0;
   skTsflags = 0;
@@ -395,6 +408,11 @@ export const SOCK_TIMESTAMPING_RX_SOFTWARE = 15;
 export const SOCK_FASYNC = 16;
 export const SOCK_ZEROCOPY = 18;
 export const SOCK_NOFCS = 19;
+export const SOCK_RXQ_OVFL = 20;
+export const SOCK_TSTAMP_NEW = 21;
+export const SOCK_TXTIME = 22;
+export const SOCK_RCVMARK = 23;
+export const SOCK_RCVPRIORITY = 24;
 
 export function sockSetFlag(sk: Sock, flag: number): void {
   sk.skFlags |= 1 << flag;
@@ -461,6 +479,7 @@ function skProtAlloc(net: Net, family: number, prot: Proto): Sock {
       m.protMem.set(prot, mem);
     }
     sk.skProtMem = mem;
+    mem.sockets++;
   }
   m.socks++;
   return sk;
@@ -469,7 +488,7 @@ function skProtAlloc(net: Net, family: number, prot: Proto): Sock {
 /** sk_alloc: a sock of protocol `prot`; the caller runs sock_init_data on it. */
 export function skAlloc(net: Net, family: number, prot: Proto): Sock | null {
   const sk = skProtAlloc(net, family, prot);
-  sk.slot = skSlots.alloc(sk);
+  sk.slot = machine.socks.alloc(sk);
   sk.skWmemAlloc = 1;
   return sk;
 }
@@ -488,9 +507,10 @@ export function skDestruct(sk: Sock): void {
   sk.skDestruct(sk);
   bugOn(sk.skWmemAlloc !== 0, "sock destroyed with skbs in flight");
   sk.skDstCache = null;
+  if (sk.skProtMem !== null) sk.skProtMem.sockets--;
   const m = sockMachine(kernel);
   if (sk.slot !== 0) {
-    skSlots.free(sk.slot);
+    machine.socks.free(sk.slot);
     sk.slot = 0;
   }
   // The shared page goes with the last sock, so that an idle machine holds no memory.
@@ -534,7 +554,6 @@ export function sockInitData(sock: Socket | null, sk: Sock): void {
   sk.skErrorReport = sockDefErrorReport;
   sk.skDestruct = sockDefDestruct;
   sk.skRefcnt = 1;
-  skProtSocketsInc(sk);
 }
 
 /** sock_orphan: the sock has no user any more; nobody is woken through it. */
@@ -573,7 +592,7 @@ const copyPlans: Map<unknown, SockCopyPlan> = new Map();
 export function skCloneLock(sk: Sock): Sock | null {
   const newsk = skProtAlloc(sk.net, sk.skcFamily, sk.skProtCreator);
   sockCopy(newsk, sk);
-  newsk.slot = skSlots.alloc(newsk);
+  newsk.slot = machine.socks.alloc(newsk);
   newsk.skcNext = null;
   newsk.skcPrev = null;
   newsk.skcHashed = false;
@@ -600,7 +619,6 @@ export function skCloneLock(sk: Sock): Sock | null {
   newsk.skWritePending = 0;
   newsk.skSocket = null;
   newsk.skRefcnt = 2;
-  skProtSocketsInc(newsk);
   return newsk;
 }
 
@@ -1019,13 +1037,6 @@ export function skLeaveMemoryPressure(sk: Sock): void {
   sk.skProt.memoryPressureChanged?.(sk, false);
 }
 
-function skProtSocketsInc(sk: Sock): void {
-  if (sk.skProtMem !== null) sk.skProtMem.sockets++;
-}
-/** sk_sockets_allocated_dec: the protocol's destroy calls it once. */
-export function skSocketsAllocatedDec(sk: Sock): void {
-  if (sk.skProtMem !== null) sk.skProtMem.sockets--;
-}
 export function skSocketsAllocated(sk: Sock): number {
   return sk.skProtMem !== null ? sk.skProtMem.sockets : 0;
 }
@@ -1219,6 +1230,9 @@ export function skPageFragRefill(sk: Sock, pfrag: PageFrag = sk.pageFrag): boole
   skStreamModerateSndbuf(sk);
   return false;
 }
+
+/** What a protocol's ioctl returns for a request that it does not know; the caller tries the next, or says ENOTTY. */
+export const ENOIOCTLCMD = 515;
 
 // ---- sock_no_*: the entries of proto_ops that a family refuses --------------------------------------------------------------------
 

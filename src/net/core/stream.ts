@@ -2,7 +2,6 @@
 
 import { bugOn } from "../../kernel/bug.ts";
 import { EPIPE } from "../../uapi/errno.ts";
-import { EPOLLOUT } from "../../uapi/poll.ts";
 import { skbQueuePurge } from "./skbuff.ts";
 import type { Sock } from "./sock.ts";
 import { skMemReclaimFinal, skWakeWriters, sockError } from "./sock.ts";

@@ -1,0 +1,770 @@
+/**
+ * net/socket.c: from a system call to the protocol, and the file descriptors of a host.
+ *
+ * ```
+ *   sys_socket -> sock_create -> __sock_create -> net_families[family]->create
+ *   sys_send -> sys_sendto -> sock_sendmsg -> __sock_sendmsg -> sock->ops->sendmsg
+ * ```
+ *
+ * The calls here never sleep: what would block returns -EAGAIN (connect: -EINPROGRESS), whether the file has O_NONBLOCK or
+ * not. syscalls_async.ts has the blocking forms, as promises. A call returns its result (>= 0) or a negative errno.
+ */
+
+import { kernel } from "../kernel/kernel.ts";
+import {
+  EAFNOSUPPORT,
+  EBADF,
+  ECONNABORTED,
+  EEXIST,
+  EINVAL,
+  EMFILE,
+  ENOBUFS,
+  ENOTSOCK,
+  ENOTTY,
+} from "../uapi/errno.ts";
+import { F_DUPFD, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK, O_RDWR } from "../uapi/fcntl.ts";
+import { POLLERR, POLLHUP, POLLNVAL } from "../uapi/poll.ts";
+import {
+  MSG_CMSG_CLOEXEC,
+  MSG_DONTWAIT,
+  MSG_WAITFORONE,
+  PF_INET,
+  PF_PACKET,
+  SOCK_CLOEXEC,
+  SOCK_MAX,
+  SOCK_NONBLOCK,
+  SOCK_PACKET,
+  SOCK_TYPE_MASK,
+  SOL_SOCKET,
+} from "../uapi/socket.ts";
+import { FIOCLEX, FIONBIO, FIONCLEX } from "../uapi/sockios.ts";
+import { msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
+import type { Net, PernetOperations } from "./core/net_namespace.ts";
+import { registerPernetSubsys } from "./core/net_namespace.ts";
+import { ENOIOCTLCMD, ErrBox, Msghdr, Socket } from "./core/sock.ts";
+import type { OptVal, SockAddr } from "./core/sock.ts";
+import { sockGetsockopt, sockSetsockopt } from "./core/sock_options.ts";
+
+// ---- address families -------------------------------------------------------------------------------------------------------
+
+/** struct net_proto_family. */
+export interface NetProtoFamily {
+  readonly family: number;
+  /** The C symbol of the table: "inet_family_ops". */
+  readonly symbol: string;
+  /** Fills `sock`. 0 or a negative errno. `kern`: no capability is asked for. */
+  create(net: Net, sock: Socket, protocol: number, kern: boolean): number;
+}
+
+const NPROTO = 46;
+
+/** net_families[]. One table a process: it holds code only. */
+export const netFamilies: (NetProtoFamily | null)[] = new Array<NetProtoFamily | null>(NPROTO).fill(null);
+
+/** sock_register: 0, -ENOBUFS for a family out of range, -EEXIST when another one has the number. */
+export function sockRegister(ops: NetProtoFamily): number {
+  if (ops.family >= NPROTO) return -ENOBUFS;
+  if (netFamilies[ops.family] !== null) return -EEXIST;
+  netFamilies[ops.family] = ops;
+  return 0;
+}
+
+/** sock_unregister. */
+export function sockUnregister(family: number): void {
+  netFamilies[family] = null;
+}
+
+// ---- files ----------------------------------------------------------------------------------------------------------------------
+
+/** struct file_operations: what a descriptor stands for. */
+export interface FileOperations {
+  /** EPOLL* bits that are up now. */
+  poll(file: File): number;
+  /** The last descriptor was closed. */
+  release(file: File): void;
+  ioctl?(file: File, cmd: number, arg: number): number;
+}
+
+/** struct file. */
+export class File {
+  readonly fOp: FileOperations;
+  /** The Socket or EventPoll. */
+  readonly privateData: unknown;
+  /** O_RDWR | O_NONBLOCK ... */
+  fFlags: number;
+  /** Descriptors that refer to it. */
+  fCount = 0;
+  /** Interests of epoll instances in this file (f_ep). */
+  readonly fEp: Set<{ remove(): void }> = new Set();
+
+  constructor(fOp: FileOperations, privateData: unknown, flags: number) {
+    this.fOp = fOp;
+    this.privateData = privateData;
+    this.fFlags = flags;
+  }
+}
+
+/** struct files_struct: the descriptors of a host, from 3 up (0 to 2 belong to whoever runs us). */
+export class Files {
+  readonly fdt: (File | null)[] = [null, null, null];
+  readonly closeOnExec: boolean[] = [];
+  /** RLIMIT_NOFILE. */
+  rlimitNofile = 1048576;
+  /** No descriptor below this one is free. */
+  #next = 3;
+
+  /** alloc_fd: the lowest free descriptor from `start` on; -EMFILE when there is none. */
+  alloc(file: File, cloexec: boolean, start = 3): number {
+    let fd = Math.max(start, this.#next);
+    while (fd < this.fdt.length && this.fdt[fd] !== null) fd++;
+    if (fd >= this.rlimitNofile) return -EMFILE;
+    while (this.fdt.length < fd) this.fdt.push(null);
+    this.fdt[fd] = file;
+    this.closeOnExec[fd] = cloexec;
+    file.fCount++;
+    if (start <= this.#next) this.#next = fd + 1;
+    return fd;
+  }
+
+  get(fd: number): File | null {
+    return this.fdt[fd] ?? null;
+  }
+
+  /** Takes the descriptor away and returns its file. */
+  take(fd: number): File | null {
+    const file = this.fdt[fd] ?? null;
+    if (file === null) return null;
+    this.fdt[fd] = null;
+    if (fd < this.#next) this.#next = fd;
+    return file;
+  }
+}
+
+declare module "./core/net_namespace.ts" {
+  interface Net {
+    /** The descriptors of this host's programs. */
+    files: Files;
+  }
+}
+
+/** fput of a descriptor's reference: the last one releases the file. */
+export function filpClose(file: File): void {
+  if (--file.fCount > 0) return;
+  for (const epi of file.fEp) epi.remove();
+  file.fOp.release(file);
+}
+
+const filesNetOps: PernetOperations = {
+  name: "files",
+  init(net: Net): number {
+    net.files = new Files();
+    return 0;
+  },
+  exit(net: Net): void {
+    const fdt = net.files.fdt;
+    for (let fd = 3; fd < fdt.length; fd++) {
+      const file = net.files.take(fd);
+      if (file !== null) filpClose(file);
+    }
+  },
+};
+
+/** sock_init: makes every namespace have descriptors. */
+export function sockInit(): void {
+  registerPernetSubsys(filesNetOps);
+}
+
+// ---- struct socket and its file -------------------------------------------------------------------------------------------------
+
+/** sock_alloc. */
+export function sockAlloc(net: Net, type: number): Socket {
+  return new Socket(net, type);
+}
+
+/** sock_release: close() of the family, and everybody who waits is told. */
+export function sockRelease(sock: Socket): void {
+  if (sock.ops !== null && sock.sk !== null) sock.ops.release(sock);
+  sock.released = true;
+  if (sock.waiters.length !== 0) {
+    sock.wakeEvents = -1;
+    kernel.wake(sock);
+  }
+}
+
+/** socket_file_ops. */
+const socketFileOps: FileOperations = {
+  poll(file: File): number {
+    const sock = file.privateData as Socket;
+    return sock.ops.poll(sock);
+  },
+  release(file: File): void {
+    sockRelease(file.privateData as Socket);
+  },
+  ioctl(file: File, cmd: number, arg: number): number {
+    return sockIoctl(file.privateData as Socket, cmd, arg);
+  },
+};
+
+/** The socket of a file, or null if it is something else (an epoll instance). */
+export function sockFromFile(file: File): Socket | null {
+  return file.fOp === socketFileOps ? (file.privateData as Socket) : null;
+}
+
+/** sock_map_fd: a descriptor for `sock`; `flags` is SOCK_CLOEXEC | SOCK_NONBLOCK. Releases the socket on failure. */
+export function sockMapFd(sock: Socket, flags: number): number {
+  sock.nonblock = (flags & SOCK_NONBLOCK) !== 0;
+  const file = new File(socketFileOps, sock, O_RDWR | (flags & O_NONBLOCK));
+  const fd = sock.net.files.alloc(file, (flags & SOCK_CLOEXEC) !== 0);
+  if (fd < 0) sockRelease(sock);
+  return fd;
+}
+
+let lookupErr = 0;
+
+/** sockfd_lookup_light: the socket of a descriptor; null with `lookupErr` -EBADF or -ENOTSOCK. */
+function sockfdLookup(net: Net, fd: number): Socket | null {
+  const file = net.files.fdt[fd];
+  if (file === undefined || file === null) {
+    lookupErr = -EBADF;
+    return null;
+  }
+  if (file.fOp !== socketFileOps) {
+    lookupErr = -ENOTSOCK;
+    return null;
+  }
+  return file.privateData as Socket;
+}
+
+/** The socket of a descriptor, for adapters that stand on the system calls; null if there is none. */
+export function sockfdSocket(net: Net, fd: number): Socket | null {
+  return sockfdLookup(net, fd);
+}
+
+// ---- socket(2) -------------------------------------------------------------------------------------------------------------------
+
+/** __sock_create: null with `err`. */
+export function __sockCreate(
+  net: Net,
+  family: number,
+  type: number,
+  protocol: number,
+  kern: boolean,
+  err: ErrBox,
+): Socket | null {
+  if (family < 0 || family >= NPROTO) {
+    err.value = -EAFNOSUPPORT;
+    return null;
+  }
+  if (type < 0 || type >= SOCK_MAX) {
+    err.value = -EINVAL;
+    return null;
+  }
+  // What SOCK_PACKET was before there was PF_PACKET.
+  if (family === PF_INET && type === SOCK_PACKET) family = PF_PACKET;
+  const sock = sockAlloc(net, type);
+  const pf = netFamilies[family] as NetProtoFamily | null;
+  if (pf === null) {
+    err.value = -EAFNOSUPPORT;
+    return null;
+  }
+  err.value = pf.create(net, sock, protocol, kern);
+  if (err.value < 0) {
+    sockRelease(sock);
+    return null;
+  }
+  return sock;
+}
+
+/** sock_create. */
+export function sockCreate(net: Net, family: number, type: number, protocol: number, err: ErrBox): Socket | null {
+  return __sockCreate(net, family, type, protocol, false, err);
+}
+
+/** sock_create_kern: a socket of the stack's own. */
+export function sockCreateKern(net: Net, family: number, type: number, protocol: number, err: ErrBox): Socket | null {
+  return __sockCreate(net, family, type, protocol, true, err);
+}
+
+const createErr: ErrBox = new ErrBox();
+
+/**
+ * socket(2).
+ *
+ * @param type SOCK_*, with SOCK_NONBLOCK and SOCK_CLOEXEC if wanted
+ * @returns a descriptor, or -EAFNOSUPPORT, -EINVAL, -ESOCKTNOSUPPORT, -EPROTONOSUPPORT, -EPERM, -EMFILE
+ */
+export function sysSocket(net: Net, family: number, type: number, protocol: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const flags = type & ~SOCK_TYPE_MASK;
+    if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) !== 0) return -EINVAL;
+    const sock = sockCreate(net, family, type & SOCK_TYPE_MASK, protocol, createErr);
+    if (sock === null) return createErr.value;
+    return sockMapFd(sock, flags);
+  } finally {
+    k.exit();
+  }
+}
+
+// ---- names and connections ----------------------------------------------------------------------------------------------------------
+
+/** bind(2). */
+export function sysBind(net: Net, fd: number, addr: SockAddr): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    return sock === null ? lookupErr : sock.ops.bind(sock, addr);
+  } finally {
+    k.exit();
+  }
+}
+
+/** listen(2). `backlog` is cut to net.core.somaxconn; a negative one is the largest. */
+export function sysListen(net: Net, fd: number, backlog: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) return lookupErr;
+    const somaxconn = net.core.sysctlSomaxconn;
+    return sock.ops.listen(sock, backlog >>> 0 > somaxconn ? somaxconn : backlog);
+  } finally {
+    k.exit();
+  }
+}
+
+/** A struct socket for the next accept: one is made per connection, not per call that finds none. */
+let spare: Socket | null = null;
+
+/**
+ * accept4(2): the descriptor of the oldest connection, -EAGAIN when there is none.
+ *
+ * @param addr filled in with the peer's address; null = not wanted
+ * @param flags SOCK_NONBLOCK | SOCK_CLOEXEC
+ */
+export function sysAccept4(net: Net, fd: number, addr: SockAddr | null, flags: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) !== 0) return -EINVAL;
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) return lookupErr;
+    let newsock = spare;
+    spare = null;
+    if (newsock === null || newsock.net !== net || newsock.type !== sock.type) newsock = sockAlloc(net, sock.type);
+    newsock.ops = sock.ops;
+    newsock.opsSetBy = sock.opsSetBy;
+    const err = sock.ops.accept(sock, newsock, O_NONBLOCK);
+    if (err < 0) {
+      spare = newsock;
+      return err;
+    }
+    if (addr !== null && newsock.ops.getname(newsock, addr, 2) < 0) {
+      sockRelease(newsock);
+      return -ECONNABORTED;
+    }
+    return sockMapFd(newsock, flags);
+  } finally {
+    k.exit();
+  }
+}
+
+/** accept(2). */
+export function sysAccept(net: Net, fd: number, addr: SockAddr | null): number {
+  return sysAccept4(net, fd, addr, 0);
+}
+
+/** connect(2): 0, -EINPROGRESS while a handshake goes on, -EALREADY when asked again meanwhile. */
+export function sysConnect(net: Net, fd: number, addr: SockAddr): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    return sock === null ? lookupErr : sock.ops.connect(sock, addr, O_NONBLOCK);
+  } finally {
+    k.exit();
+  }
+}
+
+/** getsockname(2): fills `addr`. */
+export function sysGetsockname(net: Net, fd: number, addr: SockAddr): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    return sock === null ? lookupErr : sock.ops.getname(sock, addr, 0);
+  } finally {
+    k.exit();
+  }
+}
+
+/** getpeername(2): fills `addr`. */
+export function sysGetpeername(net: Net, fd: number, addr: SockAddr): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    return sock === null ? lookupErr : sock.ops.getname(sock, addr, 1);
+  } finally {
+    k.exit();
+  }
+}
+
+/** shutdown(2). `how`: SHUT_RD, SHUT_WR, SHUT_RDWR. */
+export function sysShutdown(net: Net, fd: number, how: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    return sock === null ? lookupErr : sock.ops.shutdown(sock, how);
+  } finally {
+    k.exit();
+  }
+}
+
+// ---- sending ----------------------------------------------------------------------------------------------------------------------------
+
+/** sock_sendmsg: `size` bytes of msg's iterator. */
+export function sockSendmsg(sock: Socket, msg: Msghdr, size: number): number {
+  return __sockSendmsg(sock, msg, size);
+}
+
+/** __sock_sendmsg: hands the message to the family. */
+export function __sockSendmsg(sock: Socket, msg: Msghdr, size: number): number {
+  return sock.ops.sendmsg(sock, msg, size);
+}
+
+// Calls with one buffer use these, so that a send or a receive makes no garbage. `busy`: a hook called back in the middle.
+const sendMsg: Msghdr = new Msghdr();
+let sendMsgBusy = false;
+const recvMsg: Msghdr = new Msghdr();
+let recvMsgBusy = false;
+
+/**
+ * send(2).
+ *
+ * @param buff bytes to send; only the first `len` of them
+ * @param flags MSG_*
+ * @returns how many bytes were taken, or a negative errno (-EAGAIN: no room)
+ */
+export function sysSend(net: Net, fd: number, buff: Uint8Array, len: number, flags: number): number {
+  return sysSendto(net, fd, buff, len, flags, null);
+}
+
+/** sendto(2). `addr` null = the connected peer. */
+export function sysSendto(
+  net: Net,
+  fd: number,
+  buff: Uint8Array,
+  len: number,
+  flags: number,
+  addr: SockAddr | null,
+): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) return lookupErr;
+    if (len > buff.length || len < 0) return -EINVAL;
+    const nested = sendMsgBusy;
+    const msg = nested ? new Msghdr() : sendMsg;
+    sendMsgBusy = true;
+    msgIterInit(msg, buff, len);
+    msg.name = addr;
+    msg.control = null;
+    msg.flags = sock.nonblock ? flags | MSG_DONTWAIT : flags;
+    const err = sockSendmsg(sock, msg, len);
+    msg.name = null;
+    msg.iov.length = 0;
+    sendMsgBusy = nested;
+    return err;
+  } finally {
+    k.exit();
+  }
+}
+
+/** sendmsg(2): msg.iov, msg.name and msg.control. */
+export function sysSendmsg(net: Net, fd: number, msg: Msghdr, flags: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) return lookupErr;
+    msgIterInitVec(msg, msg.iov);
+    msg.flags = sock.nonblock ? flags | MSG_DONTWAIT : flags;
+    return sockSendmsg(sock, msg, msg.count);
+  } finally {
+    k.exit();
+  }
+}
+
+/** sendmmsg(2): how many messages were sent, or the first one's error. Their byte counts go to `lens`. */
+export function sysSendmmsg(net: Net, fd: number, msgs: Msghdr[], lens: number[], flags: number): number {
+  for (let i = 0; i < msgs.length; i++) {
+    const n = sysSendmsg(net, fd, msgs[i] as Msghdr, flags);
+    if (n < 0) return i > 0 ? i : n;
+    lens[i] = n;
+  }
+  return msgs.length;
+}
+
+/** write(2). */
+export function sysWrite(net: Net, fd: number, buff: Uint8Array, len: number): number {
+  return sysSendto(net, fd, buff, len, 0, null);
+}
+
+/** writev(2). */
+export function sysWritev(net: Net, fd: number, iov: Uint8Array[]): number {
+  const msg = new Msghdr();
+  msg.iov = iov;
+  return sysSendmsg(net, fd, msg, 0);
+}
+
+// ---- receiving --------------------------------------------------------------------------------------------------------------------------
+
+/** sock_recvmsg. */
+export function sockRecvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number {
+  return sock.ops.recvmsg(sock, msg, size, flags);
+}
+
+/** recv(2). */
+export function sysRecv(net: Net, fd: number, ubuf: Uint8Array, size: number, flags: number): number {
+  return sysRecvfrom(net, fd, ubuf, size, flags, null);
+}
+
+/**
+ * recvfrom(2).
+ *
+ * @param ubuf where to; at most `size` bytes
+ * @param addr filled in with where from, `family` AF_UNSPEC (0) when the protocol names nobody; null = not wanted
+ * @returns how many bytes came (0: the peer has closed, or an empty datagram), or a negative errno (-EAGAIN: nothing there)
+ */
+export function sysRecvfrom(
+  net: Net,
+  fd: number,
+  ubuf: Uint8Array,
+  size: number,
+  flags: number,
+  addr: SockAddr | null,
+): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) return lookupErr;
+    if (size > ubuf.length || size < 0) return -EINVAL;
+    const nested = recvMsgBusy;
+    const msg = nested ? new Msghdr() : recvMsg;
+    recvMsgBusy = true;
+    msgIterInit(msg, ubuf, size);
+    if (addr !== null) addr.family = 0;
+    msg.name = addr;
+    msg.control = null;
+    msg.flags = 0;
+    const err = sockRecvmsg(sock, msg, size, flags | MSG_DONTWAIT);
+    msg.name = null;
+    msg.iov.length = 0;
+    recvMsgBusy = nested;
+    return err;
+  } finally {
+    k.exit();
+  }
+}
+
+/**
+ * recvmsg(2): fills msg.iov, msg.name (its `family` is AF_UNSPEC when there is no address), msg.control (give an array to
+ * get control messages; null gets MSG_CTRUNC where there would have been some) and msg.flags.
+ */
+export function sysRecvmsg(net: Net, fd: number, msg: Msghdr, flags: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) return lookupErr;
+    msgIterInitVec(msg, msg.iov);
+    if (msg.name !== null) msg.name.family = 0;
+    if (msg.control !== null) msg.control.length = 0;
+    msg.flags = flags & MSG_CMSG_CLOEXEC;
+    return sockRecvmsg(sock, msg, msg.count, flags | MSG_DONTWAIT);
+  } finally {
+    k.exit();
+  }
+}
+
+/** recvmmsg(2): how many messages came, or the first one's error. Their byte counts go to `lens`. */
+export function sysRecvmmsg(net: Net, fd: number, msgs: Msghdr[], lens: number[], flags: number): number {
+  for (let i = 0; i < msgs.length; i++) {
+    const n = sysRecvmsg(net, fd, msgs[i] as Msghdr, flags & ~MSG_WAITFORONE);
+    if (n < 0) return i > 0 ? i : n;
+    lens[i] = n;
+  }
+  return msgs.length;
+}
+
+/** read(2). */
+export function sysRead(net: Net, fd: number, ubuf: Uint8Array, size: number): number {
+  return sysRecvfrom(net, fd, ubuf, size, 0, null);
+}
+
+/** readv(2). */
+export function sysReadv(net: Net, fd: number, iov: Uint8Array[]): number {
+  const msg = new Msghdr();
+  msg.iov = iov;
+  return sysRecvmsg(net, fd, msg, 0);
+}
+
+// ---- options ----------------------------------------------------------------------------------------------------------------------------
+
+/**
+ * setsockopt(2). Integer options take a number (or at least 4 little-endian bytes), others what their level says:
+ * SO_LINGER `{ onoff, linger }`, SO_RCVTIMEO `{ tvSec, tvUsec }`, SO_BINDTODEVICE and TCP_CONGESTION a string.
+ */
+export function sysSetsockopt(net: Net, fd: number, level: number, optname: number, optval: OptVal): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) return lookupErr;
+    if (level === SOL_SOCKET) return sockSetsockopt(sock, level, optname, optval);
+    return sock.ops.setsockopt(sock, level, optname, optval);
+  } finally {
+    k.exit();
+  }
+}
+
+/** getsockopt(2): the value; `err.value` is 0 or a negative errno. */
+export function sysGetsockopt(net: Net, fd: number, level: number, optname: number, err: ErrBox): OptVal {
+  const k = net.kernel;
+  k.enter();
+  try {
+    err.value = 0;
+    const sock = sockfdLookup(net, fd);
+    if (sock === null) {
+      err.value = lookupErr;
+      return 0;
+    }
+    if (level === SOL_SOCKET) return sockGetsockopt(sock, level, optname, err);
+    return sock.ops.getsockopt(sock, level, optname, err);
+  } finally {
+    k.exit();
+  }
+}
+
+// ---- files: close, fcntl, ioctl, poll ------------------------------------------------------------------------------------------------------
+
+/** close(2). Whoever waits on the file (poll, a blocking call) is woken. */
+export function sysClose(net: Net, fd: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const file = net.files.take(fd);
+    if (file === null) return -EBADF;
+    filpClose(file);
+    return 0;
+  } finally {
+    k.exit();
+  }
+}
+
+/** dup(2). */
+export function sysDup(net: Net, fd: number): number {
+  const file = net.files.get(fd);
+  return file === null ? -EBADF : net.files.alloc(file, false);
+}
+
+/** fcntl(2): F_GETFL, F_SETFL (O_NONBLOCK), F_GETFD, F_SETFD, F_DUPFD, F_DUPFD_CLOEXEC. */
+export function sysFcntl(net: Net, fd: number, cmd: number, arg = 0): number {
+  const file = net.files.get(fd);
+  if (file === null) return -EBADF;
+  switch (cmd) {
+    case F_GETFL:
+      return file.fFlags;
+    case F_SETFL:
+      setNonblock(file, (arg & O_NONBLOCK) !== 0);
+      return 0;
+    case F_GETFD:
+      return net.files.closeOnExec[fd] === true ? FD_CLOEXEC : 0;
+    case F_SETFD:
+      net.files.closeOnExec[fd] = (arg & FD_CLOEXEC) !== 0;
+      return 0;
+    case F_DUPFD:
+    case F_DUPFD_CLOEXEC:
+      if (arg < 0) return -EINVAL;
+      return net.files.alloc(file, cmd === F_DUPFD_CLOEXEC, arg);
+    default:
+      return -EINVAL;
+  }
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+
+function setNonblock(file: File, on: boolean): void {
+  file.fFlags = on ? file.fFlags | O_NONBLOCK : file.fFlags & ~O_NONBLOCK;
+  const sock = sockFromFile(file);
+  if (sock !== null) sock.nonblock = on;
+}
+
+/** sock_ioctl. */
+function sockIoctl(sock: Socket, cmd: number, _arg: number): number {
+  const err = sock.ops.ioctl(sock, cmd);
+  return err === -ENOIOCTLCMD ? -ENOTTY : err;
+}
+
+/**
+ * ioctl(2). A request that asks for a number (SIOCINQ, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK) returns it; FIONBIO takes one.
+ */
+export function sysIoctl(net: Net, fd: number, cmd: number, arg = 0): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const file = net.files.get(fd);
+    if (file === null) return -EBADF;
+    switch (cmd) {
+      case FIONBIO:
+        setNonblock(file, arg !== 0);
+        return 0;
+      case FIOCLEX:
+        net.files.closeOnExec[fd] = true;
+        return 0;
+      case FIONCLEX:
+        net.files.closeOnExec[fd] = false;
+        return 0;
+      default:
+        return file.fOp.ioctl !== undefined ? file.fOp.ioctl(file, cmd, arg) : -ENOTTY;
+    }
+  } finally {
+    k.exit();
+  }
+}
+
+/** struct pollfd. */
+export interface Pollfd {
+  fd: number;
+  /** POLL* asked for. */
+  events: number;
+  /** POLL* that hold; errors and hangups always count. */
+  revents: number;
+}
+
+/** poll(2) with a timeout of 0: fills `revents` and returns how many are not 0. A negative fd is passed over. */
+export function sysPoll(net: Net, fds: Pollfd[]): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    let ready = 0;
+    for (let i = 0; i < fds.length; i++) {
+      const p = fds[i] as Pollfd;
+      p.revents = 0;
+      if (p.fd < 0) continue;
+      const file = net.files.get(p.fd);
+      if (file === null) p.revents = POLLNVAL;
+      else p.revents = file.fOp.poll(file) & (p.events | POLLERR | POLLHUP);
+      if (p.revents !== 0) ready++;
+    }
+    return ready;
+  } finally {
+    k.exit();
+  }
+}
