@@ -61,6 +61,8 @@ export class Kernel {
   onDrop: ((skb: number, reason: number) => void) | null = null;
   /** Called (once a run) when there is new work and nobody is running: the driver schedules `run()`. */
   onWork: (() => void) | null = null;
+  /** Called with every line of the kernel log (`dmesg`) when set; see printk.ts. */
+  onPrintk: ((level: number, text: string) => void) | null = null;
 
   #depth = 0;
   #running = false;
