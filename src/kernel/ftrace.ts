@@ -288,67 +288,77 @@ class Session {
   }
 }
 
-/** The tracer. `on`, `enter` and `call` belong to the hooks that the build puts in; the rest is for those who watch. */
-class Ftrace {
-  /** Read by every hook. */
-  on = false;
-  #passing: unknown = undefined;
-  #session: Session | null = null;
+/** What the build knows of a function: our name, its file below src/, its line, its parameters joined by commas. */
+export type FunctionInfo = readonly [name: string, file: string, line: number, params: string];
 
-  /** True: the hook has to go through `call`. False, once: `call` itself is calling. */
-  enter(fn: unknown): boolean {
-    if (this.#passing !== fn) return true;
-    this.#passing = undefined;
+/**
+ * The hook that the build puts at the entry of every traced function calls this. With the function alone: whether the
+ * call is to be recorded (no, if it is the tracer's own). With its arguments: records the call and makes it.
+ */
+export type TraceHook = (
+  fn: AnyFunction,
+  args?: unknown[],
+  info?: (index: number) => FunctionInfo,
+  index?: number,
+  self?: unknown,
+) => unknown;
+
+/** Read by every hook: null while the tracer is off. */
+export let tracing: TraceHook | null = null;
+
+let session: Session | null = null;
+/** The function that the tracer is about to call itself. */
+let passing: AnyFunction | null = null;
+
+function hook(
+  fn: AnyFunction,
+  args?: unknown[],
+  info?: (index: number) => FunctionInfo,
+  index?: number,
+  self?: unknown,
+): unknown {
+  if (args === undefined || info === undefined || index === undefined) {
+    if (passing !== fn) return true;
+    passing = null;
     return false;
   }
-
-  /** Records a call of `fn` and makes it. `params` are its parameters' names, joined by commas. */
-  call(
-    name: string,
-    file: string,
-    line: number,
-    params: string,
-    fn: AnyFunction,
-    args: unknown[],
-    self?: unknown,
-  ): unknown {
-    const session = this.#session;
-    const frame =
-      session === null ? null : session.enter(new Site(name, file, line, namesOf(params), fn, args, session.top));
-    this.#passing = fn;
-    let returned: unknown;
-    let threw = true;
-    try {
-      returned = fn.apply(self, args);
-      threw = false;
-    } finally {
-      if (threw) this.#passing = undefined;
-      if (frame !== null && session === this.#session) {
-        session?.leave(frame, returned, threw);
-        if (session?.done) this.on = false;
-      }
+  const mine = session;
+  const frame = mine === null ? null : mine.enter(new Site(info(index), fn, args, mine.top));
+  passing = fn;
+  let returned: unknown;
+  let threw = true;
+  try {
+    returned = fn.apply(self, args);
+    threw = false;
+  } finally {
+    if (threw) passing = null;
+    if (mine !== null && frame !== null && mine === session) {
+      mine.leave(frame, returned, threw);
+      if (mine.done) tracing = null;
     }
-    return returned;
   }
+  return returned;
+}
 
+class Ftrace {
   /** Begins to record; a trace that is running is thrown away. The tracer is one a process: it sees every kernel. */
   start(options: TraceOptions = {}, environment: TraceEnvironment = {}): void {
-    this.#session = new Session(options, environment);
-    this.on = true;
+    session = new Session(options, environment);
+    tracing = hook;
   }
 
   /** Ends recording and hands out what there is. */
   stop(): Trace {
-    const session = this.#session;
-    this.on = false;
-    this.#passing = undefined;
-    this.#session = null;
-    return new Trace(session?.events ?? [], session?.truncated ?? false);
+    const trace = new Trace(session?.events ?? [], session?.truncated ?? false);
+    tracing = null;
+    passing = null;
+    session = null;
+    return trace;
   }
 
   /** True while something may still be recorded: with `skb: "next"`, until the system call has returned. */
   get recording(): boolean {
-    return this.on;
+    return tracing !== null;
   }
 }
 
@@ -361,19 +371,11 @@ class Site implements CallSite {
   readonly args: readonly unknown[];
   readonly caller: CallSite | undefined;
 
-  constructor(
-    name: string,
-    file: string,
-    line: number,
-    params: readonly string[],
-    fn: AnyFunction,
-    args: readonly unknown[],
-    caller: CallSite | undefined,
-  ) {
-    this.name = name;
-    this.file = file;
-    this.line = line;
-    this.params = params;
+  constructor(info: FunctionInfo, fn: AnyFunction, args: readonly unknown[], caller: CallSite | undefined) {
+    this.name = info[0];
+    this.file = info[1];
+    this.line = info[2];
+    this.params = namesOf(info[3]);
     this.fn = fn;
     this.args = args;
     this.caller = caller;

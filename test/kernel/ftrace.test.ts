@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { instrument } from "../../scripts/instrument.mjs";
+import * as live from "../../src/kernel/ftrace.ts";
 import { ftrace, type TraceEnvironment, type TraceOptions } from "../../src/kernel/ftrace.ts";
 import { FUNCTION_POINTERS } from "../../src/kernel/ftrace_pointers.ts";
 import { SKB_DROP_REASON_IP_CSUM } from "../../src/uapi/dropreason.ts";
@@ -134,12 +135,20 @@ interface Miniature {
   spoil: () => void;
 }
 
-function boot(): Miniature {
-  const code = Object.entries(FILES).map(([file, text]) => {
-    const source = text.replace(/^ {4}/gm, "");
-    return instrument(source, `src/${file}`)?.code.replace(/^import [^;]*;/, "");
+/** Instruments the files of a module graph and runs them as one script, with `__ft` as live as an import is. */
+function load(files: Readonly<Record<string, string>>, setup: string): unknown {
+  const code = Object.entries(files).map(([file, text], i) => {
+    const done = instrument(text.replace(/^ {4}/gm, ""), `src/${file}`)?.code ?? "";
+    return done
+      .replace(/^import [^;]*;/, "")
+      .replaceAll("__fi", `__fi${i}`)
+      .replaceAll("__ft", "live.tracing");
   });
-  return new Function("__ft", `"use strict";\n${code.join("\n")}\n${SETUP}`)(ftrace) as Miniature;
+  return (new Function("live", `"use strict";\n${code.join("\n")}\n${setup}`) as (l: typeof live) => unknown)(live);
+}
+
+function boot(): Miniature {
+  return load(FILES, SETUP) as Miniature;
 }
 
 function environment(m: Miniature): TraceEnvironment {
@@ -376,11 +385,9 @@ describe("filters", () => {
 });
 
 test("a throw leaves the tracer in order", () => {
-  const code = instrument(
-    "function inner(a) { if (a) throw new Error('no'); const r = 1; return r; }\nfunction outer(a) { const r = inner(a); return r; }",
-    "src/net/x.ts",
-  )?.code.replace(/^import [^;]*;/, "");
-  const { outer } = new Function("__ft", `${code}; return { outer };`)(ftrace) as { outer: Call };
+  const code =
+    "function inner(a) { if (a) throw new Error('no'); const r = 1; return r; }\nfunction outer(a) { const r = inner(a); return r; }";
+  const { outer } = load({ "net/x.ts": code }, "return { outer };") as { outer: Call };
   ftrace.start();
   expect(() => outer(true)).toThrow("no");
   expect(outer(false)).toBe(1);
