@@ -89,7 +89,7 @@ describe("what becomes of them", () => {
       return fn.apply(self, args);
     };
     const text = (done?.code ?? code).replace(/^import [^;]*;/, "").replace(/export /g, "");
-    const make = new Function("__ft", `"use strict"; ${text}; return ${expression};`) as (t: Call) => unknown;
+    const make = new Function("__ft", `"use strict"; ${text}; return ${expression};`) as (t: unknown) => unknown;
     return { value: make(tracer), calls };
   }
 
