@@ -43,7 +43,8 @@ function makeImmediate(): Immediate {
   if (g.setImmediate !== undefined) return g.setImmediate;
   const channel = new MessageChannel();
   const queue: (() => void)[] = [];
-  channel.port1.onmessage = (): void => queue.shift()?.();
+  channel.port1.addEventListener("message", () => queue.shift()?.());
+  channel.port1.start();
   return (fn): void => {
     queue.push(fn);
     channel.port2.postMessage(0);
