@@ -266,6 +266,10 @@ export const SKB_GSO_TCP_FIXEDID: u32 = 8;
 export const SKB_GSO_TCPV6: u32 = 16;
 export const SKB_GSO_UDP_L4: u32 = 32;
 
+/** What gsoSegment is told of the device: it gathers frags; it computes checksums. */
+export const GSO_SEG_SG: u32 = 1;
+export const GSO_SEG_CSUM: u32 = 2;
+
 /** Room in front of a TCP header for everything below it: Ethernet 14, IPv4 with options 60, rounded; 16-aligned. */
 export const MAX_HEADER: u32 = 80;
 /** MAX_HEADER plus the largest TCP header (60), 16-aligned. */
@@ -323,11 +327,37 @@ export const IPCB_OPT_FLAGS: u32 = 197;
 export const IPCB_NEXTHOP: u32 = 200;
 /** struct ipfrag_skb_cb: u32 offset of the fragment in its datagram. */
 export const FRAGCB_OFFSET: u32 = 204;
+/**
+ * struct sock_exterr_skb, of an skb on an error queue (in place of the transport's part). u32 ee_errno; u8 ee_origin,
+ * ee_type, ee_code; u32 ee_info, ee_data; u16 offset of the offender's address from the network header; u16 port; u8
+ * opt_stats.
+ */
+export const EXTERR_ERRNO: u32 = 128;
+export const EXTERR_ORIGIN: u32 = 132;
+export const EXTERR_TYPE: u32 = 133;
+export const EXTERR_CODE: u32 = 134;
+export const EXTERR_OPT_STATS: u32 = 135;
+export const EXTERR_INFO: u32 = 136;
+export const EXTERR_DATA: u32 = 140;
+export const EXTERR_ADDR_OFFSET: u32 = 144;
+export const EXTERR_PORT: u32 = 146;
+/** struct udp_skb_cb and PKTINFO_SKB_CB, of a datagram on a receive queue. u32 ifindex it came in on, u32 spec_dst. */
+export const PKTINFO_IFINDEX: u32 = 148;
+export const PKTINFO_SPEC_DST: u32 = 152;
+/** SOCK_SKB_CB(skb)->dropcount: what sk_drops was when the datagram was queued. */
+export const SOCKCB_DROPCOUNT: u32 = 156;
 /** struct qdisc_skb_cb: u32 pkt_len with link headers; f64 time_to_send (netem, fq). */
 export const QDISC_PKT_LEN: u32 = 208;
 export const QDISC_TIME_TO_SEND: u32 = 216;
 /** GRO: struct napi_gro_cb (u32 words). */
 export const GROCB: u32 = 224;
+
+// ---- rings of skbs between two cpus (net/core/ring.ts) ----------------------------------------------------------------------
+
+export const RING_HEAD: u32 = 0;
+export const RING_TAIL: u32 = 64;
+export const RING_MASK: u32 = 128;
+export const RING_SLOTS: u32 = 192;
 
 // ---- descriptor rings of the rtl819x switch core ------------------------------------------------------------------------
 // A ring is an array of u32 words: pkthdr address | DESC_OWNED_BIT | DESC_WRAP on the last.
@@ -520,6 +550,8 @@ export function layoutHash(): u32 {
   h = mix(h, SKB_GSO_TCP_FIXEDID);
   h = mix(h, SKB_GSO_TCPV6);
   h = mix(h, SKB_GSO_UDP_L4);
+  h = mix(h, GSO_SEG_SG);
+  h = mix(h, GSO_SEG_CSUM);
   h = mix(h, MAX_HEADER);
   h = mix(h, MAX_TCP_HEADER);
   h = mix(h, NET_IP_ALIGN);
@@ -557,6 +589,10 @@ export function layoutHash(): u32 {
   h = mix(h, QDISC_PKT_LEN);
   h = mix(h, QDISC_TIME_TO_SEND);
   h = mix(h, GROCB);
+  h = mix(h, RING_HEAD);
+  h = mix(h, RING_TAIL);
+  h = mix(h, RING_MASK);
+  h = mix(h, RING_SLOTS);
   h = mix(h, DESC_OWNED_BIT);
   h = mix(h, DESC_WRAP);
   h = mix(h, PKTHDR_SIZE);

@@ -20,3 +20,4 @@ export * from "./rtnetlink.ts";
 export * from "./socket.ts";
 export * from "./sockios.ts";
 export * from "./tcp.ts";
+export * from "./udp.ts";
