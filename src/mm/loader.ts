@@ -25,7 +25,7 @@ export interface SkbuffWasm {
   skbClone(skb: number): number;
   skbReleaseData(skb: number): number;
   kfreeSkbMem(skb: number): number;
-  kfreeSkbListMem(skb: number): number;
+  kfreeSkbListMem(skb: number): void;
   skbCopy(skb: number): number;
   pskbCopy(skb: number, headroom: number): number;
   skbCopyExpand(skb: number, newheadroom: number, newtailroom: number): number;
@@ -47,8 +47,7 @@ export interface SkbuffWasm {
   memcpy(dst: number, src: number, len: number): void;
 
   // net/core/gso.ts
-  tcp4GsoSegment(skb: number, features: number): number;
-  udp4GsoSegment(skb: number, features: number): number;
+  gsoSegment(skb: number, features: number, proto: number): number;
 
   // net/core/ring.ts
   ringInit(ring: number, entries: number): void;

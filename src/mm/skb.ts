@@ -11,8 +11,8 @@ import {
   FRAG_PAGE,
   FRAG_SIZE,
   SHINFO_DATAREF,
-  SHINFO_FRAGS,
   SHINFO_FRAG_LIST,
+  SHINFO_FRAGS,
   SHINFO_GSO_SEGS,
   SHINFO_GSO_SIZE,
   SHINFO_GSO_TYPE,
@@ -26,15 +26,15 @@ import {
   SKB_CSUM_OFFSET,
   SKB_CSUM_START,
   SKB_DATA,
+  SKB_DATA_LEN,
   SKB_DATAREF_MASK,
   SKB_DATAREF_SHIFT,
-  SKB_DATA_LEN,
   SKB_DESTRUCTOR,
   SKB_DEV,
   SKB_END,
-  SKB_FLAGS,
   SKB_FLAG_IGNORE_DF,
   SKB_FLAG_NOHDR,
+  SKB_FLAGS,
   SKB_HASH,
   SKB_HDR_LEN,
   SKB_HEAD,
@@ -63,7 +63,7 @@ import {
   SKB_USERS,
   SKB_VLAN_TCI,
 } from "../../assembly/layout.ts";
-import { f64, u16, u32, u8 } from "./mem.ts";
+import { f64, u8, u16, u32 } from "./mem.ts";
 
 // ---- lists ------------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@
  * sum, swap it first: `csumAdd(sum, csumUnfold(check))`.
  */
 
-import { u16, u32, u8, wasm } from "../../mm/mem.ts";
+import { u8, u16, u32, wasm } from "../../mm/mem.ts";
 
 /** What is stored when the computed checksum is 0 but 0 means "none" (UDP). */
 export const CSUM_MANGLED_0 = 0xffff;

@@ -4,6 +4,8 @@
  */
 
 import {
+  GSO_SEG_CSUM,
+  GSO_SEG_SG,
   SHINFO_GSO_TYPE,
   SKB_DESTRUCTOR,
   SKB_DESTRUCTOR_NONE,
@@ -11,19 +13,24 @@ import {
   SKB_DESTRUCTOR_WFREE,
   SKB_END,
   SKB_GSO_TCPV4,
+  SKB_GSO_TCPV6,
   SKB_GSO_UDP_L4,
   SKB_NEXT,
   SKB_SK,
   SKB_TRUESIZE,
 } from "../../../assembly/layout.ts";
-import { u16, u32, u8, wasm } from "../../mm/mem.ts";
-import { skbGsoSize, skbGsoType, skbMacHeader, skbNetworkHeader, skbTransportHeader } from "../../mm/skb.ts";
+import { u8, u16, u32, wasm } from "../../mm/mem.ts";
+import {
+  skbGsoSize,
+  skbGsoType,
+  skbMacHeader,
+  skbNetworkHeader,
+  skbTransportHeader,
+  skbTransportOffset,
+} from "../../mm/skb.ts";
+import { IPPROTO_TCP, IPPROTO_UDP } from "../../uapi/in.ts";
 import { NETIF_F_CSUM_MASK, NETIF_F_SG } from "./dev.ts";
-import { copySkbRefs, skbSk } from "./skbuff.ts";
-
-/** What the wasm functions take as `features`: the device gathers frags; the device computes checksums. */
-export const GSO_SEG_SG = 1;
-export const GSO_SEG_CSUM = 2;
+import { copySkbRefs, pskbMayPull, skbSk } from "./skbuff.ts";
 
 /** The device features that matter to a segmentation. */
 /* notrace */
@@ -41,19 +48,23 @@ function segFeatures(features: number): number {
  */
 export function skbGsoSegment(skb: number, features: number): number {
   const type = skbGsoType(skb);
-  if ((type & SKB_GSO_TCPV4) !== 0) return tcp4GsoSegment(skb, features);
+  if ((type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6)) !== 0) return tcp4GsoSegment(skb, features);
   if ((type & SKB_GSO_UDP_L4) !== 0) return udp4GsoSegment(skb, features);
   return 0;
 }
 
-/** tcp4_gso_segment: see skbGsoSegment. FIN and PSH stay on the last frame only, CWR on the first. */
+/** tcp4_gso_segment (and tcp6's: the IP version is read from the header): see skbGsoSegment. FIN and PSH stay on the last frame only, CWR on the first. */
 export function tcp4GsoSegment(skb: number, features: number): number {
-  return finishSegments(skb, wasm.tcp4GsoSegment(skb, segFeatures(features)));
+  const offset = skbTransportOffset(skb);
+  if (!pskbMayPull(skb, offset + 20)) return 0;
+  if (!pskbMayPull(skb, offset + ((u8[skbTransportHeader(skb) + 12] >>> 4) << 2))) return 0;
+  return finishSegments(skb, wasm.gsoSegment(skb, segFeatures(features), IPPROTO_TCP));
 }
 
 /** udp4_ufo_fragment's UDP L4 half: every frame is a datagram of gso_size bytes, the last one may be shorter. */
 export function udp4GsoSegment(skb: number, features: number): number {
-  return finishSegments(skb, wasm.udp4GsoSegment(skb, segFeatures(features)));
+  if (!pskbMayPull(skb, skbTransportOffset(skb) + 8)) return 0;
+  return finishSegments(skb, wasm.gsoSegment(skb, segFeatures(features), IPPROTO_UDP));
 }
 
 /** What is not bytes: route and conntrack references, and the socket's accounting (as tcp_gso_segment does it). */
@@ -84,7 +95,7 @@ function finishSegments(skb: number, segs: number): number {
 export function skbGsoTransportSeglen(skb: number): number {
   const transport = skbTransportHeader(skb);
   const type = u16[(u32[(skb + SKB_END) >>> 2] + SHINFO_GSO_TYPE) >>> 1];
-  const thlen = (type & SKB_GSO_TCPV4) !== 0 ? (u8[transport + 12] >>> 4) << 2 : 8;
+  const thlen = (type & (SKB_GSO_TCPV4 | SKB_GSO_TCPV6)) !== 0 ? (u8[transport + 12] >>> 4) << 2 : 8;
   return thlen + skbGsoSize(skb);
 }
 /** skb_gso_network_seglen: length of one full segment from the network header. */

@@ -15,7 +15,9 @@ import {
   FRAG_PAGE,
   MAX_SKB_FRAGS,
   NET_SKB_PAD,
+  SHINFO_FRAG_LIST,
   SHINFO_NR_FRAGS,
+  SHINFO_UARG,
   SKB_CB,
   SKB_CB_SIZE,
   SKB_CSUM,
@@ -36,9 +38,9 @@ import {
   SKB_NFCT,
   SKB_PKT_TYPE,
   SKB_PREV,
+  SKB_SHARED_INFO_SIZE,
   SKB_SIZE,
   SKB_SK,
-  SKB_SHARED_INFO_SIZE,
   SKB_TAIL,
   SKB_TRANSPORT_HEADER,
   SKB_TRUESIZE,
@@ -46,7 +48,7 @@ import {
 } from "../../../assembly/layout.ts";
 import { BugError, bugOn } from "../../kernel/bug.ts";
 import { kernel } from "../../kernel/kernel.ts";
-import { machine, u16, u32, u8, wasm } from "../../mm/mem.ts";
+import { machine, u8, u16, u32, wasm } from "../../mm/mem.ts";
 import {
   skbChecksumStartOffset,
   skbCloned,
@@ -63,8 +65,8 @@ import {
   skbShared,
 } from "../../mm/skb.ts";
 import { copyFromUser, copyToUser, csumAndCopyFromUser } from "../../mm/usercopy.ts";
-import { EINVAL, ENOMEM, EFAULT } from "../../uapi/errno.ts";
 import { SKB_DROP_REASON_NOT_SPECIFIED } from "../../uapi/dropreason.ts";
+import { EFAULT, EINVAL, ENOMEM } from "../../uapi/errno.ts";
 import { CSUM_MANGLED_0, csumAdd, csumBlockSub, csumFold } from "./checksum.ts";
 import type { NetDevice } from "./dev.ts";
 import type { DstEntry } from "./dst.ts";
@@ -484,7 +486,13 @@ function skbReleaseHeadState(skb: number): void {
   }
 }
 
-/** After data was released: frees the frag list that came loose and completes a zero-copy send. */
+/** Where the walk over a frag list goes on after a list inside it (afterRelease). */
+const pending: number[] = [];
+
+/**
+ * After data was released: completes a zero-copy send, and frees the frag list that came loose. Other skbs may share the
+ * list, so its links stay as they are; a list inside a list costs an entry on `pending`, not stack.
+ */
 /* notrace */
 function afterRelease(loose: number): void {
   const word = (machine.result >>> 2) + 1;
@@ -493,27 +501,25 @@ function afterRelease(loose: number): void {
     u32[word] = 0;
     hooks.uargDone(uarg);
   }
-  // Each may have a frag list of its own: they go on the same pile, so the depth of the nesting costs no stack.
-  let pile = loose;
-  while (pile !== 0) {
-    const skb = pile;
-    pile = u32[(skb + SKB_NEXT) >>> 2];
-    u32[(skb + SKB_NEXT) >>> 2] = 0;
-    if (!skbUnref(skb)) continue;
-    skbReleaseHeadState(skb);
-    const more = wasm.kfreeSkbMem(skb);
-    if (more !== 0) pile = chainLists(more, pile);
+  const floor = pending.length;
+  let skb = loose;
+  for (;;) {
+    while (skb === 0) {
+      if (pending.length === floor) return;
+      skb = pending.pop() as number;
+    }
+    const next = u32[(skb + SKB_NEXT) >>> 2];
+    if (skbUnref(skb)) {
+      skbReleaseHeadState(skb);
+      const inner = wasm.kfreeSkbMem(skb);
+      if (inner !== 0) {
+        if (next !== 0) pending.push(next);
+        skb = inner;
+        continue;
+      }
+    }
+    skb = next;
   }
-}
-
-/** Appends chain `b` to chain `a`. */
-/* notrace */
-function chainLists(a: number, b: number): number {
-  if (b === 0) return a;
-  let last = a;
-  while (u32[(last + SKB_NEXT) >>> 2] !== 0) last = u32[(last + SKB_NEXT) >>> 2];
-  u32[(last + SKB_NEXT) >>> 2] = b;
-  return a;
 }
 
 /** __kfree_skb: frees an skb whose last reference is gone. */
@@ -521,7 +527,7 @@ function chainLists(a: number, b: number): number {
 export function __kfreeSkb(skb: number): void {
   skbReleaseHeadState(skb);
   const loose = wasm.kfreeSkbMem(skb);
-  if (loose !== 0) afterRelease(loose);
+  if (loose !== 0 || u32[(machine.result >>> 2) + 1] !== 0) afterRelease(loose);
 }
 
 /** consume_skb: drops a reference to an skb that served its purpose. 0 is fine. */
@@ -569,16 +575,19 @@ function freeList(segs: number, reason: number): void {
         kernel.dropReasons[reason]++;
         if (kernel.onDrop !== null) kernel.onDrop(skb, reason);
       }
-      skbReleaseHeadState(skb);
-      if (last !== 0) u32[(last + SKB_NEXT) >>> 2] = skb;
-      else first = skb;
-      last = skb;
+      const si = u32[(skb + SKB_END) >>> 2];
+      if (u32[(si + SHINFO_FRAG_LIST) >>> 2] !== 0 || u32[(si + SHINFO_UARG) >>> 2] !== 0) {
+        __kfreeSkb(skb);
+      } else {
+        skbReleaseHeadState(skb);
+        if (last !== 0) u32[(last + SKB_NEXT) >>> 2] = skb;
+        else first = skb;
+        last = skb;
+      }
     }
     skb = next;
   }
-  if (first === 0) return;
-  const loose = wasm.kfreeSkbListMem(first);
-  if (loose !== 0) afterRelease(loose);
+  if (first !== 0) wasm.kfreeSkbListMem(first);
 }
 
 /** kfree_skb_partial(skb, stolen): frees an skb after skbTryCoalesce took what it held. */
@@ -750,15 +759,17 @@ export function __pskbPullTail(skb: number, delta: number): number {
   freeResultList();
   return tail;
 }
-/** Frees the skbs that a wasm call took out of a frag list (result word 0). */
+/** Frees the skbs that a wasm call took out of a frag list (result word 0), or whose head it let go of last (word 2). */
 /* notrace */
 function freeResultList(): void {
   const word = machine.result >>> 2;
   const list = u32[word];
-  if (list !== 0) {
-    u32[word] = 0;
-    afterRelease(list);
-  }
+  const loose = u32[word + 2];
+  if ((list | loose) === 0) return;
+  u32[word] = 0;
+  u32[word + 2] = 0;
+  afterRelease(list);
+  afterRelease(loose);
 }
 /** skb_linearize: 0, or -ENOMEM. */
 /* notrace */
@@ -806,7 +817,18 @@ export function ___pskbTrim(skb: number, len: number): number {
   }
   const err = wasm.pskbTrim(skb, len);
   freeResultList();
+  if (err === 0 && u32[(skb + SKB_SK) >>> 2] === 0) skbCondense(skb);
   return err;
+}
+/** skb_condense: copies short frags into the tailroom and gives their pages back; truesize is what is left. */
+export function skbCondense(skb: number): void {
+  const dataLen = u32[(skb + SKB_DATA_LEN) >>> 2];
+  if (dataLen !== 0) {
+    if (dataLen > u32[(skb + SKB_END) >>> 2] - u32[(skb + SKB_TAIL) >>> 2] || skbCloned(skb)) return;
+    __pskbPullTail(skb, dataLen);
+  }
+  const head = u32[(skb + SKB_HEAD) >>> 2];
+  u32[(skb + SKB_TRUESIZE) >>> 2] = u32[(skb + SKB_END) >>> 2] - head + SKB_SHARED_INFO_SIZE + SKB_SIZE;
 }
 /** pskb_trim_rcsum: pskb_trim that keeps a CHECKSUM_COMPLETE sum right. */
 /* notrace */
@@ -1010,7 +1032,7 @@ export function skbSplit(skb: number, skb1: number, len: number): void {
 }
 /**
  * skb_shift: moves `shiftlen` bytes of frags from the front of `skb` to the end of `tgt`. Returns `shiftlen`, or 0 if that
- * is not possible (linear bytes, no slots). Truesize stays with whom it was.
+ * is not possible (linear bytes, no slots). As much truesize moves along.
  */
 export function skbShift(tgt: number, skb: number, shiftlen: number): number {
   return wasm.skbShift(tgt, skb, shiftlen);
