@@ -40,4 +40,9 @@ if (why) {
 }
 
 const { build } = await import("./build.mjs");
-build();
+try {
+  build();
+} catch (error) {
+  console.error(`skbuff: ${error.message}`);
+  process.exit(1);
+}
