@@ -273,7 +273,7 @@ function tcpSetWindowClamp(sk: TcpSock, val: number): void {
   }
 }
 
-// ---- quick ACKs -------------------------------------------------------------------------------------------------------
+// ---- quick ACKs -----------------------------------------------------------------------------------------------------
 
 /** tcp_incr_quickack: the next segments are acknowledged at once: half a window of them, at most `maxQuickacks`. */
 function tcpIncrQuickack(sk: TcpSock, maxQuickacks: number): void {
@@ -297,7 +297,7 @@ function tcpInQuickackMode(sk: TcpSock): boolean {
   return sk.icskAck.quick !== 0 && !inetCskInPingpongMode(sk);
 }
 
-// ---- ECN, receiver's side (RFC 3168 §6.1.3) --------------------------------------------------------------------------
+// ---- ECN, receiver's side (RFC 3168 §6.1.3) -------------------------------------------------------------------------
 
 /** tcp_ecn_accept_cwr: the sender has reduced its window; the echo of the CE mark ends. */
 export function tcpEcnAcceptCwr(sk: TcpSock, skb: number): void {
@@ -331,7 +331,7 @@ function tcpDataEcnCheck(sk: TcpSock, skb: number): void {
   }
 }
 
-// ---- buffers and windows ----------------------------------------------------------------------------------------------
+// ---- buffers and windows --------------------------------------------------------------------------------------------
 
 /** tcp_sndbuf_expand: room for what cwnd lets be in flight, twice (RFC 5681 §3.2: recovery sends beyond it). */
 export function tcpSndbufExpand(sk: TcpSock): void {
@@ -344,7 +344,7 @@ export function tcpSndbufExpand(sk: TcpSock): void {
   if (sk.skSndbuf < sndmem) sk.skSndbuf = Math.min(sndmem, sk.net.ipv4.sysctlTcpWmem[2] as number);
 }
 
-/** truesize_adjust: what of the skb's memory a stream of such segments costs (an empty head could have been copied out). */
+/** truesize_adjust: what of the skb's memory a stream of such segments costs (an empty head costs nothing). */
 function truesizeAdjust(adjust: boolean, skb: number): number {
   let truesize = skbTruesize(skb);
   if (adjust && skbHeadlen(skb) === 0) {
@@ -429,7 +429,7 @@ export function tcpInitializeRcvMss(sk: TcpSock): void {
   sk.icskAck.rcvMss = Math.max(hint, TCP_MIN_MSS);
 }
 
-// ---- the receiver's own RTT, and the size of its buffer (dynamic right-sizing) ---------------------------------------
+// ---- the receiver's own RTT, and the size of its buffer (dynamic right-sizing) --------------------------------------
 
 /**
  * tcp_rcv_rtt_update: rtt_us holds the RTT times 8. Samples that are the time to fill a window (`winDep`) are upper
@@ -458,7 +458,7 @@ function tcpRcvRttMeasure(tp: TcpSock): void {
   tp.rcvRttEstTime = tp.tcpMstamp;
 }
 
-/** tcp_rtt_tsopt_us: RTT from the echoed timestamp in microseconds, -1 if it makes no sense. 0 becomes `minDelta` ms. */
+/** tcp_rtt_tsopt_us: RTT by the echoed timestamp in microseconds, -1 if it makes no sense. 0 becomes `minDelta` ms. */
 export function tcpRttTsoptUs(tp: TcpSock, minDelta: number): number {
   let delta = (tcpTimeStampTs(tp) - tp.rxOpt.rcvTsecr) >>> 0;
   if (delta >= 0x7fffffff / 1000) return -1;
@@ -476,7 +476,7 @@ export function tcpRcvRttMeasureTs(sk: TcpSock, skb: number): void {
   }
 }
 
-/** tcp_rcvbuf_grow: the reader takes `newval` bytes an RTT: the buffer should hold what the sender may have in flight. */
+/** tcp_rcvbuf_grow: the reader takes `newval` bytes an RTT: the buffer should hold what may be in flight. */
 function tcpRcvbufGrow(sk: TcpSock, newval: number): void {
   const oldval = sk.rcvqSpaceSpace;
   sk.rcvqSpaceSpace = newval;
@@ -543,7 +543,7 @@ function halfJiffies(us: number): number {
   return Math.floor(us / (2 * USEC_PER_JIFFY)) * USEC_PER_JIFFY;
 }
 
-// ---- SACK, receiver's side (RFC 2018 §4, RFC 2883 §4) -----------------------------------------------------------------
+// ---- SACK, receiver's side (RFC 2018 §4, RFC 2883 §4) ---------------------------------------------------------------
 
 /** tcp_sack_extend: joins the range to the block if they touch. */
 function tcpSackExtend(sp: TcpSackBlock, seq: Seq, endSeq: Seq): boolean {
@@ -654,7 +654,7 @@ function tcpSackRemove(tp: TcpSock): void {
   }
 }
 
-// ---- the queues -------------------------------------------------------------------------------------------------------
+// ---- the queues -----------------------------------------------------------------------------------------------------
 
 /** tcp_drop_reason: an skb of this socket is dropped and counted. */
 export function tcpDropReason(sk: TcpSock, skb: number, reason: number): void {
@@ -696,7 +696,7 @@ function tcpRcvNxtUpdate(tp: TcpSock, s: Seq): void {
   tp.rcvNxt = s;
 }
 
-/** tcp_queue_rcv: puts in-order data on the receive queue. True if it was merged into the tail (the caller frees it). */
+/** tcp_queue_rcv: puts in-order data on the receive queue. True if the tail took its bytes (the caller frees it). */
 export function tcpQueueRcv(sk: TcpSock, skb: number): boolean {
   const tail = skbPeekTail(sk.skReceiveQueue);
   const eaten = tail !== 0 && tcpTryCoalesce(sk, tail, skb);
@@ -744,7 +744,7 @@ function tcpCanIngest(sk: TcpSock, skb: number): boolean {
   return sk.skRmemAlloc + skbLen(skb) <= sk.skRcvbuf;
 }
 
-/** tcp_try_rmem_schedule: memory for an skb of `size`, if need be after tidying the queues up. False = there is none. */
+/** tcp_try_rmem_schedule: memory for an skb of `size`, if need be after tidying the queues up. False: none. */
 function tcpTryRmemSchedule(sk: TcpSock, skb: number, size: number): boolean {
   if (!tcpCanIngest(sk, skb) || !skRmemSchedule(sk, skb, size)) {
     if (tcpPruneQueue(sk, skb) < 0) return false;
@@ -983,7 +983,7 @@ function tcpQueueAndOut(sk: TcpSock, skb: number): void {
   if (!sockFlag(sk, SOCK_DEAD)) tcpDataReady(sk);
 }
 
-// ---- collapsing and pruning: the buffer is full -----------------------------------------------------------------------
+// ---- collapsing and pruning: the buffer is full ---------------------------------------------------------------------
 
 /** tcp_collapse_one: frees an skb whose bytes are elsewhere now. Returns the next one. */
 function tcpCollapseOne(sk: TcpSock, skb: number, list: SkBuffHead): number {
@@ -1137,7 +1137,7 @@ export function tcpPruneQueue(sk: TcpSock, inSkb: number): number {
   return -1;
 }
 
-// ---- send buffer space ------------------------------------------------------------------------------------------------
+// ---- send buffer space ----------------------------------------------------------------------------------------------
 
 /** tcp_should_expand_sndbuf. */
 function tcpShouldExpandSndbuf(sk: TcpSock): boolean {
@@ -1170,11 +1170,11 @@ export function tcpDataSndCheck(sk: TcpSock): void {
   tcpCheckSpace(sk);
 }
 
-// ---- when to acknowledge ----------------------------------------------------------------------------------------------
+// ---- when to acknowledge --------------------------------------------------------------------------------------------
 
 /**
- * __tcp_ack_snd_check: now, delayed (RFC 1122 §4.2.3.2: within 500 ms, and at least every second full-sized segment), or,
- * beside a hole, compressed with others.
+ * __tcp_ack_snd_check: now, delayed (RFC 1122 §4.2.3.2: within 500 ms, and at least every second full-sized segment),
+ * or, beside a hole, compressed with others.
  */
 export function __tcpAckSndCheck(sk: TcpSock, ofoPossible: boolean): void {
   if (
@@ -1224,7 +1224,7 @@ export function tcpAckSndCheck(sk: TcpSock): void {
   __tcpAckSndCheck(sk, true);
 }
 
-// ---- urgent data (RFC 9293 §3.8.5, RFC 6093) --------------------------------------------------------------------------
+// ---- urgent data (RFC 9293 §3.8.5, RFC 6093) ------------------------------------------------------------------------
 
 /**
  * tcp_check_urg: a new urgent mark. Unless tcp_stdurg is set the pointer is taken to point one byte behind the urgent
@@ -1269,7 +1269,7 @@ export function tcpUrg(sk: TcpSock, skb: number, th: number): void {
   if (!sockFlag(sk, SOCK_DEAD)) sk.skDataReady(sk);
 }
 
-// ---- FIN --------------------------------------------------------------------------------------------------------------
+// ---- FIN ------------------------------------------------------------------------------------------------------------
 
 /** tcp_fin: RFC 9293 §3.10.7.4 "eighth, check the FIN bit". The FIN is in sequence and takes effect now. */
 export function tcpFin(sk: TcpSock): void {
