@@ -91,7 +91,8 @@ class Reach {
   }
 
   get neigh(): Obj | undefined {
-    return this.#object("neigh") ?? this.#object("n") ?? asObject(this.dst?.["neighbour"]);
+    const direct = this.#object("neigh") ?? this.#object("n") ?? asObject(this.#object("hh")?.["neigh"]);
+    return direct ?? asObject(this.dst?.["neighbour"]);
   }
 
   get dev(): Obj | undefined {
@@ -111,8 +112,10 @@ class Reach {
 interface PointerEntry {
   /** For readers and tests: what this entry is about. */
   readonly about: string;
-  /** Our names of the only callers that use the pointer; any caller in another file than the callee's if absent. */
+  /** Our names of the only callers that use the pointer; if absent, any caller in another file than the callee's. */
   readonly callers?: ReadonlySet<string>;
+  /** Callers in the callee's own file use the pointer too: its functions are never called by name. */
+  readonly sameFile?: true;
   find(reach: Reach, fn: Fn): PointerNote | undefined;
 }
 
@@ -203,11 +206,11 @@ function field(
   fields: readonly string[],
   get: (reach: Reach) => Obj | undefined,
   setBy: (object: Obj, field: string) => readonly [setBy: string, why?: string],
-  callers?: readonly string[],
+  where: { callers?: ReadonlySet<string>; sameFile?: true } = {},
 ): PointerEntry {
   return {
     about,
-    ...(callers === undefined ? {} : { callers: new Set(callers) }),
+    ...where,
     find(reach, fn) {
       const object = get(reach);
       const name = fieldOf(object, fn, fields);
@@ -288,6 +291,9 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
     ["icskSyncMss"],
     (reach) => reach.sk,
     () => ["tcp_init_sock"],
+    {
+      callers: new Set(["inetCskUpdatePmtu"]),
+    },
   ),
   table(
     "req->rsk_ops->*",
@@ -298,6 +304,7 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
   ),
   {
     about: "okfn",
+    sameFile: true,
     find({ caller, callee }, fn) {
       if (caller.arg("okfn") !== fn) return undefined;
       // Who handed it in: the first caller up the stack that was not given it itself.
@@ -388,20 +395,6 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
   ),
   {
     about: "qdisc->enqueue, qdisc->dequeue",
-    callers: new Set([
-      "devQueueXmit",
-      "__devQueueXmit",
-      "__devXmitSkb",
-      "devQdiscEnqueue",
-      "qdiscEnqueue",
-      "dequeueSkb",
-      "qdiscDequeueHead",
-      "qdiscDequeuePeeked",
-      "qdiscPeekDequeued",
-      "qdiscRestart",
-      "__qdiscRun",
-      "qdiscRun",
-    ]),
     find({ qdisc }, fn) {
       const fields = ["enqueue", "dequeue", "peek", "reset"];
       const ops = asObject(qdisc?.["ops"]);
@@ -419,6 +412,7 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
   ),
   {
     about: "napi->poll",
+    sameFile: true,
     find({ callee }, fn) {
       const napi = asObject(callee.arg("napi") ?? callee.args[0]);
       if (napi?.["poll"] !== fn) return undefined;
@@ -427,6 +421,7 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
   },
   {
     about: "ptype->func",
+    sameFile: true,
     find({ callee }, fn) {
       const ptype = asObject(callee.arg("pt") ?? callee.args[2]);
       if (ptype?.["func"] !== fn) return undefined;
@@ -437,9 +432,8 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
   },
   {
     about: "inet_protos[]->handler, err_handler",
-    find({ caller, callee, access }, fn) {
-      // tcp_v4_rcv and its like are reached by this table alone; their own files call them directly.
-      if (caller.file === callee.file || access.inetProtos === undefined) return undefined;
+    find({ callee, access }, fn) {
+      if (access.inetProtos === undefined) return undefined;
       for (let protocol = 0; protocol < access.inetProtos.length; protocol++) {
         const entry = asObject(access.inetProtos[protocol]);
         const name = fieldOf(entry, fn, ["handler", "errHandler"]);
@@ -461,6 +455,7 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
     ["skDataReady", "skWriteSpace", "skStateChange", "skErrorReport", "skBacklogRcv", "skDestruct"],
     ({ callee }) => asObject(callee.arg("sk") ?? callee.args[0]),
     (_sk, name) => [name === "skDestruct" ? "inet_create" : "sock_init_data"],
+    { sameFile: true },
   ),
   {
     about: "skb->destructor",
@@ -476,7 +471,9 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
 export function notePointer(caller: CallSite, callee: CallSite, access: PointerAccess): PointerNote | undefined {
   const reach = new Reach(caller, callee, access);
   for (const entry of FUNCTION_POINTERS) {
-    if (entry.callers !== undefined && !entry.callers.has(caller.name)) continue;
+    if (entry.callers === undefined) {
+      if (caller.file === callee.file && entry.sameFile !== true) continue;
+    } else if (!entry.callers.has(caller.name)) continue;
     const note = entry.find(reach, callee.fn);
     if (note !== undefined) return note;
   }
