@@ -48,7 +48,6 @@ const FILES: Readonly<Record<string, string>> = {
       return err === 1 ? dstOutput(net, sk, skb) : err;
     }
     function __ipLocalOut(net, sk, skb) { return nfHook(2, 3, net, sk, skb, null, null, dstOutput); }
-    function dstOutput(net, sk, skb) { return skbDst(skb).output(net, sk, skb); }
     function ipOutput(net, sk, skb) { return NF_HOOK(2, 4, net, sk, skb, null, null, ipFinishOutput); }
     function ipFinishOutput(net, sk, skb) { return ipFinishOutput2(net, sk, skb); }
     function ipFinishOutput2(net, sk, skb) {
@@ -67,6 +66,7 @@ const FILES: Readonly<Record<string, string>> = {
       return ret === 1 ? okfn(net, sk, skb) : ret;
     }`,
   "net/netfilter/nf_conntrack_proto.ts": "function ipv4ConntrackLocal(priv, skb) { const accept = 1; return accept; }",
+  "net/core/dst.ts": "function dstOutput(net, sk, skb) { return skbDst(skb).output(net, sk, skb); }",
   "net/core/neighbour.ts": `
     function neighHhOutput(hh, skb) { return hh.hhOutput(skb); }
     function neighResolveOutput(neigh, skb) {
