@@ -102,7 +102,7 @@ const LAYERS: readonly (readonly [from: RegExp, to: readonly RegExp[]])[] = [
   [/^src\/drivers\//, [/^src\/(?:uapi|mm|kernel|net\/core|net\/ethernet|drivers)\//, /^assembly\/layout\.ts$/]],
   // On top: everything below, and each other, but the platform.
   [/^src\/(?:sim|tools)\//, [/^src\/(?!platform\/|cli\/|compat\/)/, /^assembly\/layout\.ts$/]],
-  [/^src\/platform\//, [/^src\/(?!cli\/|compat\/)/, /^assembly\/layout\.ts$/]],
+  [/^src\/platform\//, [/^src\/(?!cli\/)/, /^assembly\/layout\.ts$/]],
   [/^src\//, [/^src\//, /^assembly\/layout\.ts$/]],
 ];
 
