@@ -106,7 +106,7 @@ export class SkbuffKernel implements HostOwner {
     await turn();
   }
 
-  /** What is allocated from the pool: 0 skbs when every connection has ended. */
+  /** The skbs in use, by origin: none when every connection has ended. */
   poolInUse(): ReturnType<typeof poolInUse> {
     this.core.enter();
     try {
