@@ -4,6 +4,7 @@ import { RTAX_HOPLIMIT, RTAX_MTU } from "../../uapi/rtnetlink.ts";
 import type { NetDevice } from "./dev.ts";
 import type { HhCache, Neighbour } from "./neighbour.ts";
 import type { Net } from "./net_namespace.ts";
+import { skbDst } from "./skbuff.ts";
 import type { Sock } from "./sock.ts";
 
 /** Size of the metrics array: RTAX_MAX + 1. */
@@ -85,4 +86,13 @@ export function dstHoplimit(dst: DstEntry): number {
 }
 export function dstMtuLocked(dst: DstEntry): boolean {
   return dstMetricLocked(dst, RTAX_MTU);
+}
+
+/** dst_output: what NF_INET_LOCAL_OUT goes on with. Consumes the skb. */
+export function dstOutput(net: Net, sk: Sock | null, skb: number): number {
+  return (skbDst(skb) as DstEntry).output(net, sk, skb);
+}
+/** dst_input: ip_local_deliver, ip_forward ... Consumes the skb. */
+export function dstInput(skb: number): number {
+  return (skbDst(skb) as DstEntry).input(skb);
 }

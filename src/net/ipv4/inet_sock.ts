@@ -6,7 +6,7 @@ import type { Msghdr, OptVal, ErrBox } from "../core/sock.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { FlowI4 } from "./flow.ts";
 import type { InetCork } from "./ip.ts";
-import type { IpOptions } from "./ip_options.ts";
+import type { IpOptions } from "./ip_opt.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
 
 export const inetIsAccept: (sk: Sock) => boolean = (sk) => sk.skcState === 10;

@@ -24,12 +24,26 @@ import {
   SKB_TRANSPORT_HEADER,
 } from "../../../assembly/layout.ts";
 import { dv, u16, u32, u8 } from "../../mm/mem.ts";
+import {
+  IP_PMTUDISC_DO,
+  IP_PMTUDISC_INTERFACE,
+  IP_PMTUDISC_OMIT,
+  IP_PMTUDISC_PROBE,
+  IP_PMTUDISC_WANT,
+} from "../../uapi/in.ts";
 import { IP_MF, IP_OFFSET } from "../../uapi/ip.ts";
+import { RTAX_MTU } from "../../uapi/rtnetlink.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 import type { DstEntry } from "../core/dst.ts";
+import { dstMtu, dstMtuLocked } from "../core/dst.ts";
+import { ipFastCsum, skbDst } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
+import { skFullsock } from "../core/sock.ts";
 import type { FlowI4 } from "./flow.ts";
 import type { InetSock } from "./inet_sock.ts";
-import type { IpOptions } from "./ip_options.ts";
+import type { IpOptions } from "./ip_opt.ts";
+import type { Rtable } from "./route.ts";
+import { ip4DstHoplimit } from "./route.ts";
 
 /** The smallest MTU that IPv4 works with (RFC 791 §3.2: every module must forward 68 octets). */
 export const IPV4_MIN_MTU = 68;
@@ -134,30 +148,10 @@ export function ipIsFragment(iph: number): boolean {
   return (dv.getUint16(iph + 6) & (IP_MF | IP_OFFSET)) !== 0;
 }
 
-/**
- * ip_fast_csum: the header checksum of `ihl` words, 0 if the one in the header is right. Computed here and not in wasm:
- * five to fifteen words cost less than a call across the boundary. The sum is byte order independent (RFC 1071 §2), so
- * the u16 view does.
- */
-export function ipFastCsumOf(iph: number, ihl: number): number {
-  let sum = 0;
-  if ((iph & 1) === 0) {
-    for (let i = iph >>> 1, end = i + ihl * 2; i < end; i++) sum += u16[i];
-    sum = (sum & 0xffff) + (sum >>> 16);
-    sum += sum >>> 16;
-    sum = ~sum & 0xffff;
-    return ((sum << 8) | (sum >>> 8)) & 0xffff;
-  }
-  for (let a = iph, end = iph + ihl * 4; a < end; a += 2) sum += (u8[a] << 8) | u8[a + 1];
-  sum = (sum & 0xffff) + (sum >>> 16);
-  sum += sum >>> 16;
-  return ~sum & 0xffff;
-}
-
 /** ip_send_check: computes the header checksum and writes it. */
 export function ipSendCheck(iph: number): void {
   dv.setUint16(iph + 10, 0);
-  dv.setUint16(iph + 10, ipFastCsumOf(iph, u8[iph] & 15));
+  dv.setUint16(iph + 10, ipFastCsum(iph, u8[iph] & 15));
 }
 
 /** ip_decrease_ttl: one hop less, with the checksum updated incrementally (RFC 1141, RFC 1624). Returns the new ttl. */
@@ -209,6 +203,14 @@ export function ipcbSetIif(skb: number, iif: number): void {
 }
 export function ipcbOptlen(skb: number): number {
   return u8[skb + IPCB_OPTLEN];
+}
+/** OPT_* of the compiled options. */
+export function ipcbOptFlags(skb: number): number {
+  return u8[skb + IPCB_OPT_FLAGS];
+}
+/** Offset of the source route from the IP header; 0 = none. */
+export function ipcbSrr(skb: number): number {
+  return u8[skb + IPCB_SRR];
 }
 /** memset(IPCB(skb), 0). */
 export function ipcbClear(skb: number): void {
@@ -366,4 +368,59 @@ export function skbIsCsumPartial(skb: number): boolean {
 /** skb_transport_header. */
 export function ipTransportHdr(skb: number): number {
   return u32[(skb + SKB_TRANSPORT_HEADER) >>> 2];
+}
+
+// ---- path MTU and ttl of a socket's packets -----------------------------------------------------------------------------------
+
+/** ip_sk_accept_pmtu: may an ICMP message change what this socket believes of its path? */
+export function ipSkAcceptPmtu(sk: Sock): boolean {
+  const { pmtudisc } = sk as InetSock;
+  return pmtudisc !== IP_PMTUDISC_INTERFACE && pmtudisc !== IP_PMTUDISC_OMIT;
+}
+/** ip_sk_use_pmtu. */
+export function ipSkUsePmtu(sk: Sock): boolean {
+  return (sk as InetSock).pmtudisc < IP_PMTUDISC_PROBE;
+}
+/** ip_sk_ignore_df: this host may fragment what the socket sends. */
+export function ipSkIgnoreDf(sk: Sock): boolean {
+  const { pmtudisc } = sk as InetSock;
+  return pmtudisc < IP_PMTUDISC_DO || pmtudisc === IP_PMTUDISC_OMIT;
+}
+/** ip_dont_fragment: does the socket's packet get DF? */
+export function ipDontFragment(sk: Sock, dst: DstEntry): boolean {
+  const { pmtudisc } = sk as InetSock;
+  return pmtudisc === IP_PMTUDISC_DO || (pmtudisc === IP_PMTUDISC_WANT && !ipMtuLocked(dst));
+}
+/** ip_mtu_locked: the route's MTU is fixed, or a learnt one was too small to be believed (RFC 1191 §3 attack). */
+export function ipMtuLocked(dst: DstEntry): boolean {
+  return (dst as Rtable).rtMtuLocked || dstMtuLocked(dst);
+}
+/**
+ * ip_dst_mtu_maybe_forward: the MTU of the path. A packet that is forwarded doesn't use what was learnt for this host's
+ * own traffic (it could be forged), unless ip_forward_use_pmtu says so.
+ */
+export function ipDstMtuMaybeForward(dst: DstEntry, forwarding: boolean): number {
+  if (!forwarding || dst.dev.net.ipv4.sysctlIpFwdUsePmtu !== 0 || ipMtuLocked(dst)) return dstMtu(dst);
+  const mtu = dst.metrics[RTAX_MTU];
+  return mtu !== 0 ? mtu : Math.min(dst.dev.mtu, IPV4_MAX_PMTU);
+}
+/** ip_skb_dst_mtu. */
+export function ipSkbDstMtu(sk: Sock | null, skb: number): number {
+  const dst = skbDst(skb) as DstEntry;
+  if (sk === null || !skFullsock(sk) || sk.skcFamily !== AF_INET || ipSkUsePmtu(sk)) {
+    return ipDstMtuMaybeForward(dst, (u16[(skb + IPCB_FLAGS) >>> 1] & IPSKB_FORWARDED) !== 0);
+  }
+  return Math.min(dst.dev.mtu, IPV4_MAX_PMTU);
+}
+/** ip_select_ttl. */
+export function ipSelectTtl(inet: InetSock, dst: DstEntry): number {
+  return inet.ucTtl >= 0 ? inet.ucTtl : ip4DstHoplimit(dst);
+}
+
+/** ip_tos2prio: the TC_PRIO_* of the four bits of RFC 1349's type of service (the lowest was ECN's and cost's). */
+const ipTos2prio: readonly number[] = [0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4];
+
+/** rt_tos2priority. */
+export function rtTos2priority(tos: number): number {
+  return ipTos2prio[(tos & 0x1e) >>> 1];
 }

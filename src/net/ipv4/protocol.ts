@@ -14,6 +14,11 @@ export interface NetProtocol {
    * 8 bytes behind it can be read; the skb stays the caller's. `info`: next hop MTU of ICMP_FRAG_NEEDED, else 0.
    */
   errHandler?(skb: number, info: number): number;
+  /**
+   * Finds the socket before the route is looked up, and with it the route: sets skb->sk and the dst, or does nothing.
+   * The IP header is linear and right; what follows it is unchecked, and the packet is no fragment.
+   */
+  earlyDemux?(skb: number): void;
   /** ICMP_FRAG_NEEDED for this protocol is only believed after the quote was matched to a socket (ip_no_pmtu_disc 3). */
   readonly icmpStrictTagValidation?: boolean;
 }

@@ -219,6 +219,7 @@ function verdictOf(v: NfVerdict): number {
       return NF_STOP;
     default:
       if (typeof v === "number") return v;
+      if (typeof v !== "object") return NF_ACCEPT;
       return (v.queue << NF_VERDICT_QBITS) | NF_QUEUE | (v.bypass === true ? NF_VERDICT_FLAG_QUEUE_BYPASS : 0);
   }
 }
