@@ -52,8 +52,8 @@ export function __skbTryRecvFromQueue(queue: SkBuffHead, flags: number, off: num
 }
 
 /**
- * skb_recv_datagram: the next datagram of the receive queue. 0 with `err.value`: a pending error, 0 after shutdown, or
- * -EAGAIN.
+ * skb_recv_datagram: the next datagram of the receive queue. 0 with `err.value`: a pending error, or -EAGAIN (after a
+ * shutdown as well: a call that does not block never looks at it; the blocking forms turn it into an end of file).
  */
 export function skbRecvDatagram(sk: Sock, flags: number, err: ErrBox): number {
   // An error that an ICMP message left goes before data: the datagrams stay for the next call.
@@ -69,7 +69,7 @@ export function skbRecvDatagram(sk: Sock, flags: number, err: ErrBox): number {
     err.value = 0;
     return skb;
   }
-  err.value = (sk.skShutdown & RCV_SHUTDOWN) !== 0 ? 0 : -EAGAIN;
+  err.value = -EAGAIN;
   return 0;
 }
 

@@ -157,7 +157,7 @@ export function __skbTstampTx(origSkb: number, sk: Sock, tstype: number): void {
   if (!tsonly && sk.net.core.sysctlTstampAllowData === 0) return;
   const skb = tsonly ? allocSkb(0) : skbClone(origSkb);
   if (skb === 0) return;
-  f64[(skb + SKB_TSTAMP) >>> 3] = kernel.now;
+  f64[(skb + SKB_TSTAMP) >>> 3] = kernel.clock.realtime();
   skbCompleteTxTimestamp(skb, sk, skbTskey(origSkb), tstype, false);
 }
 

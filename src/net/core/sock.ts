@@ -36,6 +36,8 @@ import {
 } from "../../uapi/poll.ts";
 import type { NetDevice } from "./dev.ts";
 import {
+  netDisableTimestamp,
+  netEnableTimestamp,
   NETIF_F_GSO,
   NETIF_F_GSO_UDP_L4,
   NETIF_F_HW_CSUM,
@@ -506,6 +508,7 @@ function __skFree(sk: Sock): void {
 export function skDestruct(sk: Sock): void {
   sk.skDestruct(sk);
   bugOn(sk.skWmemAlloc !== 0, "sock destroyed with skbs in flight");
+  sockDisableTimestamp(sk, SK_FLAGS_TIMESTAMP);
   sk.skDstCache = null;
   if (sk.skProtMem !== null) sk.skProtMem.sockets--;
   const m = sockMachine(kernel);
@@ -619,6 +622,7 @@ export function skCloneLock(sk: Sock): Sock | null {
   newsk.skWritePending = 0;
   newsk.skSocket = null;
   newsk.skRefcnt = 2;
+  if ((newsk.skFlags & SK_FLAGS_TIMESTAMP) !== 0) netEnableTimestamp();
   return newsk;
 }
 
@@ -666,6 +670,23 @@ export function skResetTimer(sk: Sock, timer: TimerList, expires: number): void 
 }
 export function skStopTimer(sk: Sock, timer: TimerList): void {
   if (delTimer(timer)) __sockPut(sk);
+}
+
+const SK_FLAGS_TIMESTAMP: number = (1 << SOCK_TIMESTAMP) | (1 << SOCK_TIMESTAMPING_RX_SOFTWARE);
+
+/** sock_enable_timestamp: the device layer stamps what it receives from now on. `flag`: which option wants it. */
+export function sockEnableTimestamp(sk: Sock, flag: number): void {
+  if (sockFlag(sk, flag)) return;
+  const previous = sk.skFlags & SK_FLAGS_TIMESTAMP;
+  sockSetFlag(sk, flag);
+  if (previous === 0) netEnableTimestamp();
+}
+
+/** sock_disable_timestamp. `flags`: a set of bits. */
+export function sockDisableTimestamp(sk: Sock, flags: number): void {
+  if ((sk.skFlags & flags) === 0) return;
+  sk.skFlags &= ~flags;
+  if ((sk.skFlags & SK_FLAGS_TIMESTAMP) === 0) netDisableTimestamp();
 }
 
 // ---- wakeups ------------------------------------------------------------------------------------------------------------
@@ -953,8 +974,6 @@ export function skDstConfirm(sk: Sock): void {
   sk.skDstPendingConfirm = true;
 }
 
-const NETIF_F_GSO_SOFTWARE: number = NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | NETIF_F_GSO_UDP_L4;
-const NETIF_F_GSO_MASK: number = NETIF_F_GSO_SOFTWARE;
 const GSO_LEGACY_MAX_SIZE = 65536;
 const MAX_TCP_HEADER = 144;
 
@@ -976,17 +995,18 @@ export function skCanGso(sk: Sock): boolean {
 /** sk_setup_caps: caches the route and what its device can do. */
 export function skSetupCaps(sk: Sock, dst: DstEntry): void {
   const dev = dst.dev;
+  const NETIF_F_GSO_SOFTWARE = NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | NETIF_F_GSO_UDP_L4;
   skDstSet(sk, dst);
   let caps = dev.features;
   // TCP always builds super-packets: what the device cannot cut is cut in software on the way to it.
   if (sk.skType === 1 && sk.skProtocol === 6) caps |= NETIF_F_GSO;
   if ((caps & NETIF_F_GSO) !== 0) caps |= NETIF_F_GSO_SOFTWARE;
-  if (sk.skGsoDisabled) caps &= ~NETIF_F_GSO_MASK;
+  if (sk.skGsoDisabled) caps &= ~NETIF_F_GSO_SOFTWARE;
   let maxSegs = 1;
   sk.skRouteCaps = caps;
   if (skCanGso(sk)) {
     if (dst.headerLen !== 0) {
-      sk.skRouteCaps &= ~NETIF_F_GSO_MASK;
+      sk.skRouteCaps &= ~NETIF_F_GSO_SOFTWARE;
     } else {
       sk.skRouteCaps |= NETIF_F_SG | NETIF_F_HW_CSUM;
       sk.skGsoMaxSize = Math.min(dev.gsoMaxSize, GSO_LEGACY_MAX_SIZE) - (MAX_TCP_HEADER + 1);

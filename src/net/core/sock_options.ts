@@ -1,7 +1,6 @@
 /** SOL_SOCKET's options (sk_setsockopt and sk_getsockopt of net/core/sock.c), and SOL_SOCKET's control messages. */
 
 import { CAP_NET_ADMIN, CAP_NET_RAW, nsCapable } from "../../kernel/capability.ts";
-import { kernel } from "../../kernel/kernel.ts";
 import {
   EACCES,
   EDOM,
@@ -110,12 +109,15 @@ import {
   SOCK_RCVTSTAMPNS,
   SOCK_RXQ_OVFL,
   SOCK_SNDBUF_LOCK,
+  SOCK_TIMESTAMP,
   SOCK_TIMESTAMPING_RX_SOFTWARE,
   SOCK_TSTAMP_NEW,
   SOCK_TXTIME,
   SOCK_URGINLINE,
   SOCK_ZEROCOPY,
   skDstReset,
+  sockDisableTimestamp,
+  sockEnableTimestamp,
   sockError,
   sockFlag,
   sockResetFlag,
@@ -229,6 +231,7 @@ function sockSetTimestamp(sk: Sock, valbool: boolean, isNew: boolean, ns: boolea
     sockValboolFlag(sk, SOCK_TSTAMP_NEW, isNew);
     sockValboolFlag(sk, SOCK_RCVTSTAMPNS, ns);
     sockSetFlag(sk, SOCK_RCVTSTAMP);
+    sockEnableTimestamp(sk, SOCK_TIMESTAMP);
   } else {
     sockResetFlag(sk, SOCK_RCVTSTAMP);
     sockResetFlag(sk, SOCK_RCVTSTAMPNS);
@@ -271,7 +274,8 @@ export function sockSetTimestamping(sk: Sock, optval: OptVal, isNew: boolean): n
   }
   sk.skTsflags = val;
   sockValboolFlag(sk, SOCK_TSTAMP_NEW, isNew);
-  sockValboolFlag(sk, SOCK_TIMESTAMPING_RX_SOFTWARE, (val & SOF_TIMESTAMPING_RX_SOFTWARE) !== 0);
+  if ((val & SOF_TIMESTAMPING_RX_SOFTWARE) !== 0) sockEnableTimestamp(sk, SOCK_TIMESTAMPING_RX_SOFTWARE);
+  else sockDisableTimestamp(sk, 1 << SOCK_TIMESTAMPING_RX_SOFTWARE);
   return 0;
 }
 
@@ -723,9 +727,4 @@ export function sockCmsgSend(sk: Sock, msg: Msghdr, sockc: SockcmCookie): number
     if (err !== 0) return err;
   }
   return 0;
-}
-
-/** ktime_get_real of a receive stamp: microseconds since 1970. */
-export function stampToReal(stamp: number): number {
-  return kernel.clock.realtime() - (kernel.now - stamp);
 }
