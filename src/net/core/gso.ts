@@ -58,19 +58,26 @@ export function tcp4GsoSegment(skb: number, features: number): number {
   const offset = skbTransportOffset(skb);
   if (!pskbMayPull(skb, offset + 20)) return 0;
   if (!pskbMayPull(skb, offset + ((u8[skbTransportHeader(skb) + 12] >>> 4) << 2))) return 0;
-  return finishSegments(skb, wasm.gsoSegment(skb, segFeatures(features), IPPROTO_TCP));
+  return segment(skb, segFeatures(features), IPPROTO_TCP);
 }
 
 /** udp4_ufo_fragment's UDP L4 half: every frame is a datagram of gso_size bytes, the last one may be shorter. */
 export function udp4GsoSegment(skb: number, features: number): number {
   if (!pskbMayPull(skb, skbTransportOffset(skb) + 8)) return 0;
-  return finishSegments(skb, wasm.gsoSegment(skb, segFeatures(features), IPPROTO_UDP));
+  return segment(skb, segFeatures(features), IPPROTO_UDP);
+}
+
+/* notrace */
+function segment(skb: number, features: number, proto: number): number {
+  let segs = wasm.gsoSegment(skb, features, proto);
+  // A payload in more pieces than one frame has frags for can still be copied.
+  if (segs === 0 && features !== 0) segs = wasm.gsoSegment(skb, 0, proto);
+  return segs === 0 ? 0 : finishSegments(skb, segs);
 }
 
 /** What is not bytes: route and conntrack references, and the socket's accounting (as tcp_gso_segment does it). */
 /* notrace */
 function finishSegments(skb: number, segs: number): number {
-  if (segs === 0) return 0;
   const destructor = u8[skb + SKB_DESTRUCTOR];
   const owned = destructor === SKB_DESTRUCTOR_WFREE || destructor === SKB_DESTRUCTOR_TCP_WFREE;
   const sk = owned ? u32[(skb + SKB_SK) >>> 2] : 0;
