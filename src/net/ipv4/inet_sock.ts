@@ -8,6 +8,7 @@ import { FlowI4 } from "./flow.ts";
 import type { InetCork } from "./ip.ts";
 import type { IpOptions } from "./ip_opt.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
+import type { TcpRequestSockOps } from "./tcp_sock.ts";
 
 export const inetIsAccept: (sk: Sock) => boolean = (sk) => sk.skcState === 10;
 
@@ -161,6 +162,8 @@ export const ICSK_ACK_NOMEM = 32;
 export class RequestSock extends Sock {
   rskListener: InetConnectionSock;
   rskOps: RequestSockOps;
+  /** tcp_rsk(req)->af_specific: how its SYN-ACK is sent; null = not a TCP request. */
+  afSpecific: TcpRequestSockOps | null = null;
   rskTimer: TimerList | null = null;
   /** SYN-ACK retransmits (num_timeout) and SYN-ACKs sent (num_retrans). */
   numTimeout = 0;

@@ -4,15 +4,24 @@
  *
  * Units. Every duration is in microseconds (`icskRto`, `tp.keepaliveTime`, `tp.linger2`, `TCP_RTO_MIN` ...), rounded to
  * whole jiffies (1 ms) where the kernel keeps jiffies; `icskUserTimeout` alone is in milliseconds, as in the kernel. Every
- * `*_jiffies32` stamp (`lsndtime`, `rcvTstamp`, `lrcvtime`, `sndCwndStamp`, `rcvqSpace`-less ones marked so) is a whole
- * millisecond. `*Mstamp` stamps are whole microseconds. Sysctls hold the value that `/proc/sys` shows.
+ * stamp that the kernel takes from tcp_jiffies32 (`lsndtime`, `rcvTstamp`, `lrcvtime`, `sndCwndStamp`,
+ * `icskProbesTstamp` ...) is a whole millisecond, `retransStamp` and `rtoStamp` are milliseconds of the timestamp clock, and
+ * `*Mstamp` stamps are whole microseconds. Sysctls are in the unit that netns.ts gives.
  */
 
-import { SKB_DATA, SKB_LEN, SKB_TRANSPORT_HEADER, SKB_TRUESIZE, SKB_TSTAMP } from "../../../assembly/layout.ts";
+import {
+  SKB_DATA,
+  SKB_LEN,
+  SKB_TRANSPORT_HEADER,
+  SKB_TRUESIZE,
+  SKB_TSTAMP,
+  TCPCB_FLAG_EOR,
+} from "../../../assembly/layout.ts";
 import { kernel, USEC_PER_JIFFY } from "../../kernel/kernel.ts";
 import { netIncStats } from "../../kernel/mib.ts";
-import { dv, f64, u32, u8 } from "../../mm/mem.ts";
-import { skbDataLen, skbGsoSegs, skbNext, skbPrev } from "../../mm/skb.ts";
+import { delTimer } from "../../kernel/timer.ts";
+import { dv, f64, u8, u32 } from "../../mm/mem.ts";
+import { skbGsoSegs, skbNext, skbPrev } from "../../mm/skb.ts";
 import { LINUX_MIB_LISTENDROPS } from "../../uapi/linux_mib.ts";
 import { RTAX_RTO_MIN } from "../../uapi/rtnetlink.ts";
 import {
@@ -34,20 +43,25 @@ import {
   skbUnlink,
 } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
-import { SOCK_DONE, SOCK_URGINLINE, skMemUncharge, sockFlag } from "../core/sock.ts";
+import {
+  SOCK_DONE,
+  SOCK_URGINLINE,
+  skMemUncharge,
+  skUnderMemoryPressure,
+  skWmemQueuedAdd,
+  sockFlag,
+} from "../core/sock.ts";
 import { inetCskClearXmitTimers, inetCskResetXmitTimer } from "./inet_connection_sock.ts";
 import type { InetConnectionSock, InetSock } from "./inet_sock.ts";
 import { ICSK_ACK_SCHED, ICSK_TIME_PROBE0 } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { after, before, seqAdd, seqSub } from "./seq.ts";
-import { delTimer } from "../../kernel/timer.ts";
-import { CA_EVENT_TX_START } from "./tcp_cong.ts";
+import { TCP_CONG_NEEDS_ECN } from "./tcp_cong.ts";
+import { __tcpPushPendingFrames, tcpChronoStart, tcpCurrentMss } from "./tcp_output.ts";
 import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
-import { TCPCB_FLAG_EOR } from "../../../assembly/layout.ts";
-import { tcpSkbCbFlags, tcpSkbEndSeq, tcpSkbPcount, tcpSkbSeq } from "./tcp_sock.ts";
-import { __tcpPushPendingFrames, tcpCurrentMss } from "./tcp_output.ts";
+import { tcpSkbCbFlags, tcpSkbEndSeq, tcpSkbSeq } from "./tcp_sock.ts";
 
-export { CA_EVENT_TX_START };
+export { skWmemQueuedAdd };
 
 export const USEC_PER_MSEC = 1000;
 export const USEC_PER_SEC = 1_000_000;
@@ -116,7 +130,6 @@ export const MAX_TCP_KEEPCNT = 127;
 export const MAX_TCP_SYNCNT = 127;
 
 /** Seconds: a ts_recent older than 24 days is no longer valid (RFC 7323 §5.5). */
-export const TCP_PAWS_WRAP: number = 0x7fffffff / USEC_PER_SEC;
 export const TCP_PAWS_24DAYS: number = 60 * 60 * 24 * 24;
 export const TCP_PAWS_MSL = 60;
 /** Replay window for per-host timestamps. It must be below the window of one RTT. */
@@ -484,7 +497,7 @@ export function tcpSetCaState(sk: InetConnectionSock, caState: number): void {
 }
 /** The congestion control wants ECN on its SYN (DCTCP). */
 export function tcpCaNeedsEcn(sk: InetConnectionSock): boolean {
-  return (sk.icskCaOps.flags & 2) !== 0;
+  return (sk.icskCaOps.flags & TCP_CONG_NEEDS_ECN) !== 0;
 }
 export function inetEcnXmit(sk: InetSock): void {
   sk.tos = (sk.tos & ~INET_ECN_MASK) | INET_ECN_ECT_0;
@@ -492,7 +505,7 @@ export function inetEcnXmit(sk: InetSock): void {
 export function inetEcnDontxmit(sk: InetSock): void {
   sk.tos &= ~INET_ECN_MASK;
 }
-/** tcp_max_tso… aside: is TCP's own pacing timer in use? */
+/** tcp_needs_internal_pacing: is TCP's own pacing timer in use? */
 export function tcpNeedsInternalPacing(sk: Sock): boolean {
   return sk.skPacingStatus === SK_PACING_NEEDED;
 }
@@ -517,6 +530,10 @@ export function tcpRtoMinUs(sk: InetConnectionSock): number {
 /** tcp_rto_max: TCP_RTO_MAX_MS or net.ipv4.tcp_rto_max_ms. */
 export function tcpRtoMax(sk: InetConnectionSock): number {
   return sk.icskRtoMax;
+}
+/** tcp_timeout_init: the RTO of a SYN. */
+export function tcpTimeoutInit(_sk: Sock): number {
+  return TCP_TIMEOUT_INIT;
 }
 /** RFC 6298 §2: SRTT + max(G, 4*RTTVAR), in whole jiffies; srtt_us is scaled by 8 and rttvar_us already holds 4*RTTVAR. */
 export function __tcpSetRto(tp: TcpSock): number {
@@ -563,11 +580,11 @@ export function tcpClearXmitTimers(sk: TcpSock): void {
 }
 /** Microseconds of idleness before the first probe: TCP_KEEPIDLE or the sysctl. */
 export function keepaliveTimeWhen(tp: TcpSock): number {
-  return tp.keepaliveTime !== 0 ? tp.keepaliveTime : tp.net.ipv4.sysctlTcpKeepaliveTime * USEC_PER_SEC;
+  return tp.keepaliveTime !== 0 ? tp.keepaliveTime : tp.net.ipv4.sysctlTcpKeepaliveTime * USEC_PER_JIFFY;
 }
 /** Microseconds between two probes: TCP_KEEPINTVL or the sysctl. */
 export function keepaliveIntvlWhen(tp: TcpSock): number {
-  return tp.keepaliveIntvl !== 0 ? tp.keepaliveIntvl : tp.net.ipv4.sysctlTcpKeepaliveIntvl * USEC_PER_SEC;
+  return tp.keepaliveIntvl !== 0 ? tp.keepaliveIntvl : tp.net.ipv4.sysctlTcpKeepaliveIntvl * USEC_PER_JIFFY;
 }
 export function keepaliveProbes(tp: TcpSock): number {
   return tp.keepaliveProbes !== 0 ? tp.keepaliveProbes : tp.net.ipv4.sysctlTcpKeepaliveProbes;
@@ -579,7 +596,7 @@ export function keepaliveTimeElapsed(tp: TcpSock): number {
 }
 /** How long FIN-WAIT-2 lasts, in microseconds: TCP_LINGER2 or the sysctl, but at least 3.5 RTO. */
 export function tcpFinTime(sk: TcpSock): number {
-  const timeout = sk.linger2 !== 0 ? sk.linger2 : sk.net.ipv4.sysctlTcpFinTimeout * USEC_PER_SEC;
+  const timeout = sk.linger2 !== 0 ? sk.linger2 : sk.net.ipv4.sysctlTcpFinTimeout * USEC_PER_JIFFY;
   return Math.max(timeout, sk.icskRto * 3.5);
 }
 
@@ -642,9 +659,9 @@ export function tcpFastPathCheck(sk: TcpSock): void {
     tcpFastPathOn(sk);
   }
 }
-/** Memory is bounded by the pool, not by tcp_mem: allocation fails instead of the receiver being squeezed first. */
-export function tcpUnderMemoryPressure(_sk: Sock): boolean {
-  return false;
+/** tcp_mem says that TCP as a whole uses too much. */
+export function tcpUnderMemoryPressure(sk: Sock): boolean {
+  return skUnderMemoryPressure(sk);
 }
 /** TCP_MAXSEG caps the MSS. */
 export function tcpMssClamp(tp: TcpSock, mss: number): number {
@@ -723,7 +740,7 @@ export function tcpPawsReject(rxOpt: TcpOptionsReceived, rst: boolean): boolean 
   if (rst && ktimeGetSeconds() >= rxOpt.tsRecentStamp + TCP_PAWS_MSL) return false;
   return true;
 }
-/** tcp_rx_opt.ts_recent is refreshed (tcp_store_ts_recent). */
+/** tcp_clear_options: what the SYN negotiates. */
 export function tcpClearOptions(rxOpt: TcpOptionsReceived): void {
   rxOpt.tstampOk = false;
   rxOpt.sackOk = 0;
@@ -785,10 +802,6 @@ export function tcpUnlinkWriteQueue(skb: number, sk: Sock): void {
 export function tcpRtxQueueUnlink(skb: number, sk: TcpSock): void {
   skbUnlink(skb, sk.tcpRtxQueue);
 }
-/** sk_wmem_queued_add. */
-export function skWmemQueuedAdd(sk: Sock, val: number): void {
-  sk.skWmemQueued += val;
-}
 /** tcp_wmem_free_skb: gives the memory back to the socket and frees the skb. */
 export function tcpWmemFreeSkb(sk: Sock, skb: number): void {
   const truesize = u32[(skb + SKB_TRUESIZE) >>> 2];
@@ -800,9 +813,10 @@ export function tcpRtxQueueUnlinkAndFree(skb: number, sk: TcpSock): void {
   tcpRtxQueueUnlink(skb, sk);
   tcpWmemFreeSkb(sk, skb);
 }
-/** __tcp_add_write_queue_tail. */
-export function __tcpAddWriteQueueTail(sk: Sock, skb: number): void {
+/** tcp_add_write_queue_tail: the connection is busy from the first unsent skb on. */
+export function tcpAddWriteQueueTail(sk: TcpSock, skb: number): void {
   skbQueueTail(sk.skWriteQueue, skb);
+  if (skbPeek(sk.skWriteQueue) === skb) tcpChronoStart(sk, TCP_CHRONO_BUSY);
 }
 export function tcpPushPendingFrames(sk: TcpSock): void {
   if (tcpSendHead(sk) !== 0) __tcpPushPendingFrames(sk, tcpCurrentMss(sk), sk.nonagle);
@@ -834,12 +848,10 @@ export function tcpSkbCanCollapseTo(skb: number): boolean {
 export function tcpSkbCanCollapse(to: number, _from: number): boolean {
   return tcpSkbCanCollapseTo(to);
 }
-/** tcp_add_tx_delay and MD5 places: none. Bytes from the start of `skb` to the end of the data in sequence space. */
+/** Bytes in sequence space: data, SYN and FIN. */
 export function tcpSkbSeqLen(skb: number): number {
   return seqSub(tcpSkbEndSeq(skb), tcpSkbSeq(skb));
 }
-/** Payload bytes in frags, with the header pulled: skb->data_len. */
-export { skbDataLen, tcpSkbPcount };
 /** Bytes between `skb->data` and the transport header, as skb_transport_offset. */
 export function tcpHdrOffset(skb: number): number {
   return u32[(skb + SKB_TRANSPORT_HEADER) >>> 2] - u32[(skb + SKB_DATA) >>> 2];
