@@ -22,7 +22,7 @@ export class TimerList {
   pending = false;
   /** The timer's place in the wheel's heap, and the order of its arming (ties of expiry). */
   index: number = NOT_QUEUED;
-  order = -0.5;
+  order = 0;
   base: TimerWheel | null = null;
 
   constructor(fn: (t: TimerList) => void, data: unknown) {
