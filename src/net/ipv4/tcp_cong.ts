@@ -1,7 +1,9 @@
 /** Pluggable congestion control: struct tcp_congestion_ops, the registry, and Reno (RFC 5681). */
 
 import { EBUSY, EEXIST, EINVAL, ENOENT, EPERM } from "../../uapi/errno.ts";
+import { RTAX_CC_ALGO } from "../../uapi/rtnetlink.ts";
 import { TCPF_CLOSE, TCPF_LISTEN } from "../../uapi/tcp.ts";
+import { type DstEntry, dstMetric, dstMetricLocked } from "../core/dst.ts";
 import type { Net } from "../core/net_namespace.ts";
 import type { InetConnectionSock } from "./inet_sock.ts";
 import { cubictcp } from "./tcp_cubic.ts";
@@ -94,6 +96,31 @@ export function tcpCaFind(name: string): TcpCongestionOps | null {
   return null;
 }
 
+/** The number that stands for a name in a route's metrics (RTAX_CC_ALGO): a hash, so that it does not depend on the order. */
+function tcpCaKey(name: string): number {
+  let key = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) key = Math.imul(key ^ name.charCodeAt(i), 0x01000193);
+  return key >>> 0 || 1;
+}
+
+/** tcp_ca_get_key_by_name: 0 = there is no such congestion control. */
+export function tcpCaGetKeyByName(name: string): number {
+  return tcpCaFind(name) === null ? 0 : tcpCaKey(name);
+}
+
+/** tcp_ca_find_key. */
+export function tcpCaFindKey(key: number): TcpCongestionOps | null {
+  const list = tcpCongBuiltin();
+  for (let i = 0; i < list.length; i++) if (tcpCaKey(list[i].name) === key) return list[i];
+  return null;
+}
+
+/** tcp_ca_get_name_by_key: "" = there is none. */
+export function tcpCaGetNameByKey(key: number): string {
+  const ca = tcpCaFindKey(key);
+  return ca === null ? "" : ca.name;
+}
+
 /** tcp_validate_congestion_control: -EINVAL if a required function is missing. */
 function tcpValidateCongestionControl(ca: TcpCongestionOps): number {
   const complete =
@@ -178,6 +205,17 @@ export function tcpAssignCongestionControl(sk: TcpSock): void {
   sk.icskCaOpsSetBy = "tcp_assign_congestion_control";
   sk.icskCaPriv = null;
   tcpCaSetEcn(sk);
+}
+
+/** tcp_ca_dst_init: the route names a congestion control (`ip route ... congctl`). */
+export function tcpCaDstInit(sk: TcpSock, dst: DstEntry): void {
+  const key = dstMetric(dst, RTAX_CC_ALGO);
+  if (key === 0) return;
+  const ca = tcpCaFindKey(key);
+  if (ca === null) return;
+  sk.icskCaDstLocked = dstMetricLocked(dst, RTAX_CC_ALGO);
+  sk.icskCaOps = ca;
+  sk.icskCaOpsSetBy = "tcp_ca_dst_init";
 }
 
 /** tcp_init_congestion_control: the connection is established. */

@@ -61,6 +61,7 @@ import { __tcpPushPendingFrames, tcpChronoStart, tcpCurrentMss } from "./tcp_out
 import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
 import { tcpSkbCbFlags, tcpSkbEndSeq, tcpSkbSeq } from "./tcp_sock.ts";
 
+export { tcpClampProbe0ToUserTimeout } from "./tcp_timer.ts";
 export { skWmemQueuedAdd };
 
 export const USEC_PER_MSEC = 1000;

@@ -84,6 +84,7 @@ import {
 import type { Seq } from "./seq.ts";
 import { before, between, seq, seqAdd, seqSub } from "./seq.ts";
 import { tcpStreamAllocSkb, tcpWriteQueuePurge } from "./tcp.ts";
+import { tcpCaDstInit } from "./tcp_cong.ts";
 import { tcpFastopenCookieCheck } from "./tcp_fastopen.ts";
 import {
   MAX_TCP_OPTION_SPACE,
@@ -384,6 +385,7 @@ function tcpConnectInit(sk: TcpSock, dst: DstEntry): void {
   sk.maxWindow = 0;
   tcpMtupInit(sk);
   tcpSyncMss(sk, dstMtu(dst));
+  tcpCaDstInit(sk, dst);
   if (sk.windowClamp === 0) sk.windowClamp = dstMetric(dst, RTAX_WINDOW);
   sk.advmss = tcpMssClamp(sk, dstMetricAdvmss(dst));
   tcpInitializeRcvMss(sk);
