@@ -1,21 +1,385 @@
-/** Multicast membership (signatures; being filled in). */
+/**
+ * Multicast membership (RFC 1112, RFC 3376): which groups a host listens to on which device, and the IGMPv3 reports that
+ * tell routers and snooping switches so. Groups are joined whole: there are no source filters.
+ */
 
+import { getRandomU32Below } from "../../kernel/random.ts";
+import type { TimerList } from "../../kernel/timer.ts";
+import { delTimer, modTimerIn, timerSetup, timerShutdown } from "../../kernel/timer.ts";
+import { dv, u8 } from "../../mm/mem.ts";
+import {
+  skbCsumUnnecessary,
+  skbData,
+  skbLen,
+  skbResetNetworkHeader,
+  skbSetCsum,
+  skbSetPriority,
+  skbSetTransportHeader,
+} from "../../mm/skb.ts";
+import { SKB_DROP_REASON_NOT_SPECIFIED } from "../../uapi/dropreason.ts";
+import { EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV } from "../../uapi/errno.ts";
+import { IFF_LOOPBACK, IFF_MULTICAST, IFF_UP } from "../../uapi/if.ts";
+import { IN_LOCAL_MULTICAST, IN_MULTICAST, INADDR_ALLHOSTS_GROUP, IPPROTO_IGMP } from "../../uapi/in.ts";
+import { IP_DF, IPOPT_RA } from "../../uapi/ip.ts";
+import { RT_SCOPE_UNIVERSE } from "../../uapi/rtnetlink.ts";
+import type { NetDevice } from "../core/dev.ts";
+import type { Net } from "../core/net_namespace.ts";
+import {
+  __skbChecksumComplete,
+  allocSkb,
+  consumeSkb,
+  ipComputeCsum,
+  kfreeSkbReason,
+  pskbMayPull,
+  skbDev,
+  skbDstSet,
+  skbPut,
+  skbReserve,
+} from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
 import type { InDevice } from "./devinet.ts";
+import { inDevGet, ipDevFind } from "./devinet.ts";
+import { FlowI4, flowi4InitOutput } from "./flow.ts";
+import type { InetSock } from "./inet_sock.ts";
+import {
+  ipcbClear,
+  ipHdr,
+  ipHdrDaddr,
+  ipHdrSetDaddr,
+  ipHdrSetFragOff,
+  ipHdrSetId,
+  ipHdrSetProtocol,
+  ipHdrSetSaddr,
+  ipHdrSetTos,
+  ipHdrSetTtl,
+  ipHdrSetVersionIhl,
+} from "./ip.ts";
+import { ipLocalOut, LL_RESERVED_SPACE } from "./ip_output.ts";
+import type { NetProtocol } from "./protocol.ts";
+import { ipRouteOutputFlow } from "./route.ts";
 
-function todo(): never {
-  throw new Error("todo");
+const IGMP_HOST_MEMBERSHIP_QUERY = 0x11;
+const IGMPV2_HOST_MEMBERSHIP_REPORT = 0x16;
+const IGMPV3_HOST_MEMBERSHIP_REPORT = 0x22;
+/** 224.0.0.22: all IGMPv3 routers. */
+const IGMPV3_ALL_MCR = 0xe0000016;
+const IGMPV3_MODE_IS_EXCLUDE = 2;
+const IGMPV3_CHANGE_TO_INCLUDE = 3;
+const IGMPV3_CHANGE_TO_EXCLUDE = 4;
+/** Milliseconds within which an unsolicited report is repeated (RFC 3376 §8.11). */
+const IGMPV3_UNSOLICITED_REPORT_INTERVAL = 1000;
+/** Header with the router alert option (RFC 2113), type of service 0xc0, ttl 1 (RFC 3376 §4). */
+const IGMP_IPHDR = 24;
+const MAX_RECORDS = 100;
+
+/** A record that is still to be reported, and how often. */
+class IgmpRecord {
+  type: number;
+  left: number;
+  constructor(type: number, left: number) {
+    this.type = type;
+    this.left = left;
+  }
+}
+
+/** What a device has to say. */
+class IgmpDev {
+  readonly inDev: InDevice;
+  readonly records: Map<number, IgmpRecord> = new Map();
+  /** mr_ifc_timer: changes. mr_gq_timer: answers to a query. */
+  readonly ifcTimer: TimerList;
+  readonly gqTimer: TimerList;
+  /** Groups that a query asked for; 0 = all. */
+  readonly asked: Set<number> = new Set();
+  /** The querier speaks IGMPv2: answer in it. */
+  v2 = false;
+
+  constructor(inDev: InDevice) {
+    this.inDev = inDev;
+    this.ifcTimer = timerSetup(igmpIfcTimerExpire, this);
+    this.gqTimer = timerSetup(igmpGqTimerExpire, this);
+  }
+}
+
+const igmpDevs = new WeakMap<InDevice, IgmpDev>();
+
+function igmpDevOf(inDev: InDevice): IgmpDev {
+  let idev = igmpDevs.get(inDev);
+  if (idev === undefined) {
+    idev = new IgmpDev(inDev);
+    igmpDevs.set(inDev, idev);
+  }
+  return idev;
+}
+
+/** Is membership of the group anybody's business on this link? */
+function igmpReportable(inDev: InDevice, addr: number): boolean {
+  const { dev } = inDev;
+  if (addr === INADDR_ALLHOSTS_GROUP) return false;
+  if (IN_LOCAL_MULTICAST(addr) && dev.net.ipv4.sysctlIgmpLlmReports === 0) return false;
+  return (dev.flags & (IFF_LOOPBACK | IFF_MULTICAST | IFF_UP)) === (IFF_MULTICAST | IFF_UP);
+}
+
+function igmpChanged(inDev: InDevice, addr: number, type: number): void {
+  if (inDev.dead || !igmpReportable(inDev, addr)) return;
+  const idev = igmpDevOf(inDev);
+  idev.records.set(addr, new IgmpRecord(type, inDev.dev.net.ipv4.sysctlIgmpQrv));
+  modTimerIn(idev.ifcTimer, 2000);
+}
+
+/** ip_mc_inc_group: one more user of the group on the device; the first one is reported. */
+export function ipMcIncGroup(inDev: InDevice, addr: number): void {
+  const users = inDev.mcList.get(addr) ?? 0;
+  inDev.mcList.set(addr, users + 1);
+  if (users === 0) igmpChanged(inDev, addr, IGMPV3_CHANGE_TO_EXCLUDE);
+}
+
+/** ip_mc_dec_group: one less; the last one is reported. */
+export function ipMcDecGroup(inDev: InDevice, addr: number): void {
+  const users = inDev.mcList.get(addr);
+  if (users === undefined) return;
+  if (users > 1) {
+    inDev.mcList.set(addr, users - 1);
+    return;
+  }
+  inDev.mcList.delete(addr);
+  igmpChanged(inDev, addr, IGMPV3_CHANGE_TO_INCLUDE);
+}
+
+/** ip_mc_up: the device came up: it is in the all-hosts group (RFC 1112 §4), and says what else it is in. */
+export function ipMcUp(inDev: InDevice): void {
+  if (!inDev.mcList.has(INADDR_ALLHOSTS_GROUP)) inDev.mcList.set(INADDR_ALLHOSTS_GROUP, 1);
+  for (const addr of inDev.mcList.keys()) igmpChanged(inDev, addr, IGMPV3_CHANGE_TO_EXCLUDE);
+}
+
+/** ip_mc_down: the device went down: there is nobody to tell. */
+export function ipMcDown(inDev: InDevice): void {
+  const idev = igmpDevs.get(inDev);
+  inDev.mcList.delete(INADDR_ALLHOSTS_GROUP);
+  if (idev === undefined) return;
+  delTimer(idev.ifcTimer);
+  delTimer(idev.gqTimer);
+  idev.records.clear();
+  idev.asked.clear();
+}
+
+/** ip_mc_destroy_dev: the device goes away. */
+export function ipMcDestroyDev(inDev: InDevice): void {
+  ipMcDown(inDev);
+  inDev.mcList.clear();
+  const idev = igmpDevs.get(inDev);
+  if (idev === undefined) return;
+  timerShutdown(idev.ifcTimer);
+  timerShutdown(idev.gqTimer);
+  igmpDevs.delete(inDev);
 }
 
 /** ip_check_mc_rcu: does the host listen to `mcAddr` on the device? */
-export function ipCheckMc(inDev: InDevice, mcAddr: number, srcAddr: number, proto: number): boolean { return todo(); }
-/** ip_mc_inc_group. */
-export function ipMcIncGroup(inDev: InDevice, addr: number): void { todo(); }
-/** ip_mc_dec_group. */
-export function ipMcDecGroup(inDev: InDevice, addr: number): void { todo(); }
-/** IP_ADD_MEMBERSHIP; `ifindex` 0 and `address` 0 = the route decides. 0 or a negative errno. */
-export function ipMcJoinGroup(sk: Sock, multiaddr: number, address: number, ifindex: number): number { return todo(); }
-/** IP_DROP_MEMBERSHIP. */
-export function ipMcLeaveGroup(sk: Sock, multiaddr: number, address: number, ifindex: number): number { return todo(); }
+export function ipCheckMc(inDev: InDevice, mcAddr: number, _srcAddr: number, _proto: number): boolean {
+  return inDev.mcList.has(mcAddr);
+}
+
+/** ip_mc_find_dev: the device that a membership names by ifindex, by an address, or not at all. */
+function ipMcFindDev(net: Net, multiaddr: number, address: number, ifindex: number): InDevice | null {
+  if (ifindex !== 0) {
+    const dev = net.devByIndex.get(ifindex);
+    return dev === undefined ? null : inDevGet(dev);
+  }
+  if (address !== 0) {
+    const dev = ipDevFind(net, address);
+    return dev === null ? null : inDevGet(dev);
+  }
+  flowi4InitOutput(igmpFl4, 0, 0, 0, RT_SCOPE_UNIVERSE, 0, 0, multiaddr, 0, 0, 0);
+  const rt = ipRouteOutputFlow(net, igmpFl4, null);
+  return rt === null ? null : inDevGet(rt.dev);
+}
+
+/**
+ * ip_mc_join_group (IP_ADD_MEMBERSHIP). `ifindex` 0 and `address` 0: the route to the group decides. 0, -EINVAL (no
+ * multicast address), -ENODEV, -EADDRINUSE (joined already) or -ENOBUFS (igmp_max_memberships).
+ */
+export function ipMcJoinGroup(sk: Sock, multiaddr: number, address: number, ifindex: number): number {
+  multiaddr >>>= 0;
+  if (!IN_MULTICAST(multiaddr)) return -EINVAL;
+  const inet = sk as InetSock;
+  const inDev = ipMcFindDev(sk.net, multiaddr, address >>> 0, ifindex);
+  if (inDev === null) return -ENODEV;
+  const index = inDev.dev.ifindex;
+  for (const ml of inet.mcList) if (ml.multiaddr === multiaddr && ml.ifindex === index) return -EADDRINUSE;
+  if (inet.mcList.length >= sk.net.ipv4.sysctlIgmpMaxMemberships) return -ENOBUFS;
+  inet.mcList.push({ multiaddr, ifindex: index });
+  ipMcIncGroup(inDev, multiaddr);
+  return 0;
+}
+
+/** ip_mc_leave_group (IP_DROP_MEMBERSHIP). 0, -ENODEV or -EADDRNOTAVAIL (not joined). */
+export function ipMcLeaveGroup(sk: Sock, multiaddr: number, address: number, ifindex: number): number {
+  multiaddr >>>= 0;
+  const inet = sk as InetSock;
+  const inDev = ipMcFindDev(sk.net, multiaddr, address >>> 0, ifindex);
+  if (inDev === null && ifindex === 0 && address === 0) return -ENODEV;
+  const index = inDev !== null ? inDev.dev.ifindex : ifindex;
+  const i = inet.mcList.findIndex((ml) => ml.multiaddr === multiaddr && ml.ifindex === index);
+  if (i < 0) return -EADDRNOTAVAIL;
+  inet.mcList.splice(i, 1);
+  if (inDev !== null) ipMcDecGroup(inDev, multiaddr);
+  return 0;
+}
+
 /** ip_mc_drop_socket: the socket closes. */
-export function ipMcDropSocket(sk: Sock): void { todo(); }
+export function ipMcDropSocket(sk: Sock): void {
+  const inet = sk as InetSock;
+  if (inet.mcList.length === 0) return;
+  const list = inet.mcList;
+  inet.mcList = [];
+  for (const ml of list) {
+    const dev = sk.net.devByIndex.get(ml.ifindex);
+    const inDev = dev === undefined ? null : inDevGet(dev);
+    if (inDev !== null) ipMcDecGroup(inDev, ml.multiaddr);
+  }
+}
+
+/** ip_mc_sf_allow: does the socket want what came from `rmtAddr` to `locAddr` on device `dif`? */
+export function ipMcSfAllow(sk: Sock, locAddr: number, _rmtAddr: number, dif: number): boolean {
+  if (!IN_MULTICAST(locAddr)) return true;
+  const inet = sk as InetSock;
+  const { mcList } = inet;
+  for (let i = 0; i < mcList.length; i++) {
+    if (mcList[i].multiaddr === locAddr && mcList[i].ifindex === dif) return true;
+  }
+  return inet.mcAll;
+}
+
+// ---- messages -----------------------------------------------------------------------------------------------------------------
+
+const igmpFl4 = new FlowI4();
+
+/** An skb with `len` bytes of IGMP behind an IP header to `daddr`; 0 = it can't be sent. */
+function igmpAlloc(dev: NetDevice, daddr: number, len: number): number {
+  flowi4InitOutput(igmpFl4, dev.ifindex, 0, 0xc0, RT_SCOPE_UNIVERSE, IPPROTO_IGMP, 0, daddr, 0, 0, 0);
+  const rt = ipRouteOutputFlow(dev.net, igmpFl4, null);
+  if (rt === null) return 0;
+  const reserve = LL_RESERVED_SPACE(dev);
+  const skb = allocSkb(reserve + IGMP_IPHDR + len);
+  if (skb === 0) return 0;
+  ipcbClear(skb);
+  skbReserve(skb, reserve);
+  const iph = skbPut(skb, IGMP_IPHDR + len);
+  u8.fill(0, iph, iph + IGMP_IPHDR + len);
+  skbResetNetworkHeader(skb);
+  skbSetTransportHeader(skb, IGMP_IPHDR);
+  ipHdrSetVersionIhl(iph, IGMP_IPHDR >>> 2);
+  ipHdrSetTos(iph, 0xc0);
+  ipHdrSetFragOff(iph, IP_DF);
+  ipHdrSetId(iph, 0);
+  ipHdrSetTtl(iph, 1);
+  ipHdrSetProtocol(iph, IPPROTO_IGMP);
+  ipHdrSetSaddr(iph, igmpFl4.saddr);
+  ipHdrSetDaddr(iph, daddr);
+  u8[iph + 20] = IPOPT_RA;
+  u8[iph + 21] = 4;
+  skbSetPriority(skb, 7); // TC_PRIO_CONTROL
+  skbDstSet(skb, rt);
+  return skb;
+}
+
+function igmpXmit(dev: NetDevice, skb: number, len: number): void {
+  const igmph = ipHdr(skb) + IGMP_IPHDR;
+  dv.setUint16(igmph + 2, ipComputeCsum(igmph, len));
+  ipLocalOut(dev.net, null, skb);
+}
+
+/** An IGMPv3 report (RFC 3376 §4.2) of the given groups, all of one record type or of each one's own. */
+function igmpv3SendReport(dev: NetDevice, groups: readonly number[], types: readonly number[]): void {
+  for (let at = 0; at < groups.length; at += MAX_RECORDS) {
+    const n = Math.min(groups.length - at, MAX_RECORDS);
+    const len = 8 + 8 * n;
+    const skb = igmpAlloc(dev, IGMPV3_ALL_MCR, len);
+    if (skb === 0) return;
+    const igmph = ipHdr(skb) + IGMP_IPHDR;
+    u8[igmph] = IGMPV3_HOST_MEMBERSHIP_REPORT;
+    dv.setUint16(igmph + 6, n);
+    for (let i = 0; i < n; i++) {
+      u8[igmph + 8 + 8 * i] = types[at + i];
+      dv.setUint32(igmph + 12 + 8 * i, groups[at + i]);
+    }
+    igmpXmit(dev, skb, len);
+  }
+}
+
+function igmpIfcTimerExpire(t: TimerList): void {
+  const idev = t.data as IgmpDev;
+  const groups: number[] = [];
+  const types: number[] = [];
+  for (const [addr, record] of idev.records) {
+    groups.push(addr);
+    types.push(record.type);
+    if (--record.left <= 0) idev.records.delete(addr);
+  }
+  igmpv3SendReport(idev.inDev.dev, groups, types);
+  if (idev.records.size !== 0) {
+    modTimerIn(t, 2000 + 1000 * getRandomU32Below(IGMPV3_UNSOLICITED_REPORT_INTERVAL));
+  }
+}
+
+function igmpGqTimerExpire(t: TimerList): void {
+  const idev = t.data as IgmpDev;
+  const { inDev } = idev;
+  const groups: number[] = [];
+  for (const addr of inDev.mcList.keys()) {
+    if (igmpReportable(inDev, addr) && (idev.asked.has(0) || idev.asked.has(addr))) groups.push(addr);
+  }
+  idev.asked.clear();
+  if (!idev.v2) {
+    igmpv3SendReport(
+      inDev.dev,
+      groups,
+      groups.map(() => IGMPV3_MODE_IS_EXCLUDE),
+    );
+    return;
+  }
+  for (const addr of groups) {
+    const skb = igmpAlloc(inDev.dev, addr, 8);
+    if (skb === 0) return;
+    const igmph = ipHdr(skb) + IGMP_IPHDR;
+    u8[igmph] = IGMPV2_HOST_MEMBERSHIP_REPORT;
+    dv.setUint32(igmph + 4, addr);
+    igmpXmit(inDev.dev, skb, 8);
+  }
+}
+
+/** igmp_heard_query: answers within the time that the querier gives (RFC 3376 §5.2). */
+function igmpHeardQuery(inDev: InDevice, skb: number): void {
+  const igmph = skbData(skb);
+  const len = skbLen(skb);
+  const idev = igmpDevOf(inDev);
+  idev.v2 = len < 12;
+  const code = u8[igmph + 1];
+  // RFC 3376 §4.1.1: tenths of a second; from 128 on a mantissa and an exponent. IGMPv1 (0): ten seconds.
+  const tenths = code === 0 ? 100 : code < 128 || idev.v2 ? code : ((code & 15) | 16) << (((code >>> 4) & 7) + 3);
+  idev.asked.add(dv.getUint32(igmph + 4));
+  if (!idev.gqTimer.pending) modTimerIn(idev.gqTimer, getRandomU32Below(tenths * 100) * 1000);
+}
+
+/** igmp_rcv: the handler of IPPROTO_IGMP. Consumes the skb. */
+export function igmpRcv(skb: number): number {
+  const inDev = inDevGet(skbDev(skb));
+  let ok = inDev !== null && pskbMayPull(skb, 8);
+  if (ok && !skbCsumUnnecessary(skb)) {
+    skbSetCsum(skb, 0);
+    ok = __skbChecksumComplete(skb) === 0;
+  }
+  if (!ok) {
+    kfreeSkbReason(skb, SKB_DROP_REASON_NOT_SPECIFIED);
+    return 0;
+  }
+  // A query that isn't sent to a group is nobody's (RFC 3376 §9.1).
+  if (u8[skbData(skb)] === IGMP_HOST_MEMBERSHIP_QUERY && IN_MULTICAST(ipHdrDaddr(ipHdr(skb)))) {
+    igmpHeardQuery(inDev as InDevice, skb);
+  }
+  consumeSkb(skb);
+  return 0;
+}
+
+/** igmp_protocol: what inet_init registers for IPPROTO_IGMP. */
+export const igmpProtocol: NetProtocol = { symbol: "igmp_protocol", handler: igmpRcv };
