@@ -61,6 +61,7 @@ import { __tcpPushPendingFrames, tcpChronoStart, tcpCurrentMss } from "./tcp_out
 import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
 import { tcpSkbCbFlags, tcpSkbEndSeq, tcpSkbSeq } from "./tcp_sock.ts";
 
+export { AckSample, RateSample } from "./tcp_sock.ts";
 export { tcpClampProbe0ToUserTimeout } from "./tcp_timer.ts";
 export { skWmemQueuedAdd };
 
@@ -402,39 +403,6 @@ export function tcpMinRtt(tp: TcpSock): number {
 }
 
 // ---- congestion: counters and states ---------------------------------------------------------------------------------------
-
-/** struct rate_sample: what tcp_ack learnt about the delivery rate. Times in microseconds, -1 = invalid. */
-export class RateSample {
-  /** Time of the most recent delivery when the sampled packet was sent. */
-  priorMstamp = 0;
-  priorDelivered = 0;
-  priorDeliveredCe = 0;
-  /** Packets delivered over intervalUs; -1 = no sample. */
-  delivered = 0;
-  deliveredCe = 0;
-  /** Microseconds in which `delivered` packets were delivered; -1 = no sample. */
-  intervalUs = 0;
-  sndIntervalUs = 0;
-  rcvIntervalUs = 0;
-  /** RTT of the last (S)ACKed packet, -1 = none. */
-  rttUs = 0;
-  /** Packets newly marked lost by this ACK. */
-  losses = 0;
-  ackedSacked = 0;
-  priorInFlight = 0;
-  lastEndSeq: Seq = 0 as unknown as Seq;
-  isAppLimited = false;
-  isRetrans = false;
-  isAckDelayed = false;
-}
-
-/** struct ack_sample: argument of pkts_acked. */
-export class AckSample {
-  pktsAcked = 0;
-  /** -1 = no sample. */
-  rttUs = 0;
-  inFlight = 0;
-}
 
 export function tcpSndCwnd(tp: TcpSock): number {
   return tp.sndCwnd;

@@ -11,14 +11,14 @@ import {
   TCPCB_TCP_GSO_SEGS,
   TCPCB_TCP_GSO_SIZE,
 } from "../../../assembly/layout.ts";
-import { u16, u32, u8 } from "../../mm/mem.ts";
 import type { TimerList } from "../../kernel/timer.ts";
-import { SkBuffHead } from "../core/skbuff.ts";
-import { InetConnectionSock } from "./inet_sock.ts";
-import type { RequestSock } from "./inet_sock.ts";
+import { u8, u16, u32 } from "../../mm/mem.ts";
 import type { DstEntry } from "../core/dst.ts";
+import { SkBuffHead } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
 import type { FlowI4 } from "./flow.ts";
+import type { RequestSock } from "./inet_sock.ts";
+import { InetConnectionSock } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { seq } from "./seq.ts";
 
@@ -254,8 +254,18 @@ export class TcpSock extends InetConnectionSock {
   readonly outOfOrderQueue: SkBuffHead = new SkBuffHead();
   oooLastSkb = 0;
   readonly duplicateSack: TcpSackBlock[] = [new TcpSackBlock()];
-  readonly selectiveAcks: TcpSackBlock[] = [new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock()];
-  readonly recvSackCache: TcpSackBlock[] = [new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock(), new TcpSackBlock()];
+  readonly selectiveAcks: TcpSackBlock[] = [
+    new TcpSackBlock(),
+    new TcpSackBlock(),
+    new TcpSackBlock(),
+    new TcpSackBlock(),
+  ];
+  readonly recvSackCache: TcpSackBlock[] = [
+    new TcpSackBlock(),
+    new TcpSackBlock(),
+    new TcpSackBlock(),
+    new TcpSackBlock(),
+  ];
   highestSack = 0;
   lostSkbHint = 0;
   retransmitSkbHint = 0;
@@ -323,6 +333,41 @@ export class TcpSock extends InetConnectionSock {
   dsackSeen = 0;
   rcvOoopack = 0;
   tcpTxDelay = 0;
+}
+
+// ---- struct rate_sample, struct ack_sample ---------------------------------------------------------------------------------
+
+/** struct rate_sample: what tcp_ack learnt about the delivery rate. Times in microseconds, -1 = invalid. */
+export class RateSample {
+  /** Time of the most recent delivery when the sampled packet was sent. */
+  priorMstamp = 0;
+  priorDelivered = 0;
+  priorDeliveredCe = 0;
+  /** Packets delivered over intervalUs; -1 = no sample. */
+  delivered = 0;
+  deliveredCe = 0;
+  /** Microseconds in which `delivered` packets were delivered; -1 = no sample. */
+  intervalUs = 0;
+  sndIntervalUs = 0;
+  rcvIntervalUs = 0;
+  /** RTT of the last (S)ACKed packet, -1 = none. */
+  rttUs = 0;
+  /** Packets newly marked lost by this ACK. */
+  losses = 0;
+  ackedSacked = 0;
+  priorInFlight = 0;
+  lastEndSeq: Seq = seq(0);
+  isAppLimited = false;
+  isRetrans = false;
+  isAckDelayed = false;
+}
+
+/** struct ack_sample: argument of pkts_acked. */
+export class AckSample {
+  pktsAcked = 0;
+  /** -1 = no sample. */
+  rttUs = 0;
+  inFlight = 0;
 }
 
 // ---- struct tcp_request_sock_ops ------------------------------------------------------------------------------------------
