@@ -42,7 +42,7 @@ import { msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
 import type { Net, PernetOperations } from "./core/net_namespace.ts";
 import { registerPernetSubsys } from "./core/net_namespace.ts";
 import { ENOIOCTLCMD, ErrBox, Msghdr, Socket } from "./core/sock.ts";
-import type { OptVal, SockAddr } from "./core/sock.ts";
+import type { OptVal, SockAddr, SocketWaiter } from "./core/sock.ts";
 import { sockGetsockopt, sockSetsockopt } from "./core/sock_options.ts";
 
 // ---- address families -------------------------------------------------------------------------------------------------------
@@ -80,6 +80,8 @@ export function sockUnregister(family: number): void {
 export interface FileOperations {
   /** EPOLL* bits that are up now. */
   poll(file: File): number;
+  /** Who is told when they change; called outside of kernel context. */
+  waitQueue(file: File): SocketWaiter[];
   /** The last descriptor was closed. */
   release(file: File): void;
   ioctl?(file: File, cmd: number, arg: number): number;
@@ -160,13 +162,14 @@ const filesNetOps: PernetOperations = {
     net.files = new Files();
     return 0;
   },
-  exit(net: Net): void {
+  preExit(net: Net): void {
     const fdt = net.files.fdt;
     for (let fd = 3; fd < fdt.length; fd++) {
       const file = net.files.take(fd);
       if (file !== null) filpClose(file);
     }
   },
+  exit(_net: Net): void {},
 };
 
 /** sock_init: makes every namespace have descriptors. */
@@ -196,6 +199,9 @@ const socketFileOps: FileOperations = {
   poll(file: File): number {
     const sock = file.privateData as Socket;
     return sock.ops.poll(sock);
+  },
+  waitQueue(file: File): SocketWaiter[] {
+    return (file.privateData as Socket).waiters;
   },
   release(file: File): void {
     sockRelease(file.privateData as Socket);

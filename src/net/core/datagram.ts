@@ -101,6 +101,11 @@ export function skbCopyDatagramMsg(skb: number, offset: number, msg: Msghdr, len
   return 0;
 }
 
+/** sk_set_peek_off: SO_PEEK_OFF. */
+export function skSetPeekOff(sk: Sock, val: number): number {
+  sk.skPeekOff = val;
+  return 0;
+}
 /** sk_peek_offset. */
 export function skPeekOffset(sk: Sock, flags: number): number {
   return (flags & MSG_PEEK) !== 0 && sk.skPeekOff > 0 ? sk.skPeekOff : 0;

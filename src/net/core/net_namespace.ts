@@ -12,6 +12,8 @@ export interface PernetOperations {
   readonly name: string;
   /** Runs when a namespace is made, in the order of registration. Returns 0 or a negative errno. */
   init(net: Net): number;
+  /** Runs for every subsystem before the first `exit`, while the host is still whole: its programs end here. */
+  preExit?(net: Net): void;
   /** Runs when a namespace is torn down, in reverse order. */
   exit(net: Net): void;
 }
@@ -71,5 +73,6 @@ export function setupNet(net: Net): number {
 /** cleanup_net. */
 export function cleanupNet(net: Net): void {
   net.dead = true;
+  for (let i = pernetList.length - 1; i >= 0; i--) (pernetList[i] as PernetOperations).preExit?.(net);
   for (let i = pernetList.length - 1; i >= 0; i--) (pernetList[i] as PernetOperations).exit(net);
 }

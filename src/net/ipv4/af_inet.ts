@@ -34,6 +34,7 @@ import {
   IP_PMTUDISC_DONT,
   IP_PMTUDISC_WANT,
   IPPROTO_ICMP,
+  IPPROTO_IGMP,
   IPPROTO_IP,
   IPPROTO_MAX,
   IPPROTO_RAW,
@@ -56,7 +57,9 @@ import {
   TCPF_SYN_RECV,
   TCPF_SYN_SENT,
 } from "../../uapi/tcp.ts";
-import { datagramPoll } from "../core/datagram.ts";
+import { datagramPoll, skSetPeekOff } from "../core/datagram.ts";
+import { devAddPack } from "../core/dev.ts";
+import { registerPernetSubsys } from "../core/net_namespace.ts";
 import type { Net } from "../core/net_namespace.ts";
 import { skbQueuePurge } from "../core/skbuff.ts";
 import {
@@ -90,18 +93,27 @@ import {
 import type { Msghdr, Proto, ProtoOps, Sock, SockAddr, Socket } from "../core/sock.ts";
 import { sockRegister } from "../socket.ts";
 import type { NetProtoFamily } from "../socket.ts";
-import { inetAddrType } from "./fib_frontend.ts";
+import { arpInit } from "./arp.ts";
+import { devinetInit } from "./devinet.ts";
+import { inetAddrType, ipFibInit } from "./fib_frontend.ts";
 import { FLOWI_FLAG_ANYSRC, flowi4InitOutput } from "./flow.ts";
 import type { FlowI4 } from "./flow.ts";
+import { icmpInit, icmpProtocol } from "./icmp.ts";
+import { igmpProtocol, ipMcDropSocket } from "./igmp.ts";
 import { inetCskListenStart } from "./inet_connection_sock.ts";
+import { inetHashtablesNetOps } from "./inet_hashtables.ts";
 import type { InetConnectionSock, InetSock } from "./inet_sock.ts";
-import { ipMcDropSocket } from "./igmp.ts";
-import { ipRouteOutputFlow, routeErr } from "./route.ts";
-import { tcpPoll, tcpSendmsg } from "./tcp.ts";
-import { tcpProt } from "./tcp_ipv4.ts";
-import { pingProt } from "./ping.ts";
-import { rawProt } from "./raw.ts";
-import { udpPoll, udpProt } from "./udp.ts";
+import { ipfragInit } from "./ip_fragment.ts";
+import { ipPacketType } from "./ip_input.ts";
+import { ipInit } from "./ip_output.ts";
+import { netnsIpv4Init } from "./netns.ts";
+import { pingInit, pingProt } from "./ping.ts";
+import { inetAddProtocol } from "./protocol.ts";
+import { rawInit, rawProt } from "./raw.ts";
+import { ipRouteOutputFlow, ipRtInit, routeErr } from "./route.ts";
+import { tcpPoll, tcpSendmsg, tcpSetRcvlowat } from "./tcp.ts";
+import { tcpProt, tcpV4Init } from "./tcp_ipv4.ts";
+import { udpInit, udpPoll, udpProt } from "./udp.ts";
 
 // ---- inetsw ---------------------------------------------------------------------------------------------------------------
 
@@ -564,6 +576,8 @@ export const inetStreamOps: ProtoOps = {
   getsockopt: sockCommonGetsockopt,
   sendmsg: tcpSendmsg,
   recvmsg: inetRecvmsg,
+  setRcvlowat: tcpSetRcvlowat,
+  setPeekOff: skSetPeekOff,
 };
 
 export const inetDgramOps: ProtoOps = {
@@ -582,6 +596,7 @@ export const inetDgramOps: ProtoOps = {
   getsockopt: sockCommonGetsockopt,
   sendmsg: inetSendmsg,
   recvmsg: inetRecvmsg,
+  setPeekOff: skSetPeekOff,
 };
 
 /** For SOCK_RAW sockets; should be the same as inet_dgram_ops but without udp_poll. */
@@ -623,10 +638,29 @@ function inetswArray(): InetProtosw[] {
 
 let inetInitDone = false;
 
-/** inet_init: AF_INET's tables, once a process. The protocols' own tables and the namespaces' state follow from it. */
+/**
+ * inet_init: everything of IPv4 that is code, once a process: the family, its protocols, and what each namespace gets when
+ * it is made. In the kernel's order, but that the sysctls come first, which all of the rest reads.
+ */
 export function inetInit(): void {
   if (inetInitDone) return;
   inetInitDone = true;
+  netnsIpv4Init();
   sockRegister(inetFamilyOps);
+  inetAddProtocol(IPPROTO_ICMP, icmpProtocol);
+  inetAddProtocol(IPPROTO_IGMP, igmpProtocol);
   for (const q of inetswArray()) inetRegisterProtosw(q);
+  devinetInit();
+  arpInit();
+  ipInit();
+  ipRtInit();
+  ipFibInit();
+  rawInit();
+  registerPernetSubsys(inetHashtablesNetOps);
+  tcpV4Init();
+  udpInit();
+  pingInit();
+  icmpInit();
+  ipfragInit();
+  devAddPack(ipPacketType);
 }

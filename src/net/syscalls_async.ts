@@ -1,0 +1,430 @@
+/**
+ * The blocking system calls, as promises. A promise settles with what the call would return: a result >= 0 or a negative
+ * errno. SO_RCVTIMEO and SO_SNDTIMEO end a wait with -EAGAIN, MSG_DONTWAIT and O_NONBLOCK forbid it; bytes that were moved
+ * count more than an error that came after them, which the next call reports. There are no signals, so no EINTR.
+ *
+ * Time is the machine's: in a simulation a timeout costs none.
+ */
+
+import { kernel } from "../kernel/kernel.ts";
+import type { Kernel, Wakeable } from "../kernel/kernel.ts";
+import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
+import type { TimerList } from "../kernel/timer.ts";
+import { EAGAIN, EALREADY, EBADF, EINPROGRESS, ENOTSOCK } from "../uapi/errno.ts";
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM } from "../uapi/poll.ts";
+import { MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_WAITALL, SOCK_STREAM } from "../uapi/socket.ts";
+import { TCPF_CLOSING, TCPF_FIN_WAIT1, TCPF_LAST_ACK, TCPF_SYN_RECV, TCPF_SYN_SENT } from "../uapi/tcp.ts";
+import type { Net } from "./core/net_namespace.ts";
+import { Msghdr, RCV_SHUTDOWN, SOCK_LINGER, sockFlag, sockHold, sockPut, sockRcvlowat } from "./core/sock.ts";
+import type { Sock, SockAddr, Socket, SocketWaiter } from "./core/sock.ts";
+import { epollFromFd, sysEpollWait } from "./eventpoll.ts";
+import type { EpollEvent } from "./eventpoll.ts";
+import {
+  sockfdSocket,
+  sysAccept4,
+  sysClose,
+  sysConnect,
+  sysPoll,
+  sysRecvfrom,
+  sysRecvmsg,
+  sysSendmsg,
+  sysSendto,
+} from "./socket.ts";
+import type { File, Pollfd } from "./socket.ts";
+
+/** One sleep: on any number of wait queues, and a timer. */
+class Sleep implements SocketWaiter, Wakeable {
+  mask: number;
+  exclusive = false;
+  wakePending = false;
+  readonly done: Promise<void>;
+  #resolve: (() => void) | null = null;
+  readonly #queues: SocketWaiter[][] = [];
+  #timer: TimerList | null = null;
+
+  constructor(mask: number) {
+    this.mask = mask;
+    this.done = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  on(queue: SocketWaiter[]): void {
+    queue.push(this);
+    this.#queues.push(queue);
+  }
+
+  /** Wakes up at `deadline` (microseconds of the machine) at the latest. In kernel context. */
+  until(deadline: number): void {
+    if (deadline === Number.POSITIVE_INFINITY) return;
+    this.#timer = timerSetup(sleepTimeout, this);
+    modTimer(this.#timer, deadline);
+  }
+
+  wake(_events: number): void {
+    for (const queue of this.#queues) {
+      const i = queue.indexOf(this);
+      if (i >= 0) queue.splice(i, 1);
+    }
+    this.#queues.length = 0;
+    const resolve = this.#resolve;
+    this.#resolve = null;
+    if (resolve !== null) resolve();
+  }
+
+  /** After `done`. */
+  finish(k: Kernel): void {
+    this.wake(0);
+    if (this.#timer === null) return;
+    k.enter();
+    delTimer(this.#timer);
+    k.exit();
+  }
+
+  onWake(): void {
+    this.wake(0);
+  }
+}
+
+/** A timer runs in kernel context; who sleeps is woken outside of it. */
+function sleepTimeout(t: TimerList): void {
+  kernel.wake(t.data as Sleep);
+}
+
+/** Sleeps until one of `mask` is up on the socket, or the deadline. */
+async function waitSocket(k: Kernel, sock: Socket, mask: number, deadline: number, exclusive = false): Promise<void> {
+  const sleep = new Sleep(mask);
+  sleep.exclusive = exclusive;
+  k.enter();
+  sleep.on(sock.waiters);
+  // What came between the call that said EAGAIN and now woke nobody.
+  if (sock.released || (sock.ops.poll(sock) & mask) !== 0) sleep.wake(0);
+  else sleep.until(deadline);
+  k.exit();
+  await sleep.done;
+  sleep.finish(k);
+}
+
+const READ_MASK: number = EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLERR | EPOLLHUP;
+const WRITE_MASK: number = EPOLLOUT | EPOLLERR | EPOLLHUP;
+
+/** A call that finds the socket ready and gets -EAGAIN all the same waits for memory: this long (microseconds). */
+const MEMORY_WAIT = 1000;
+
+/** The deadline of a wait that begins now. */
+function deadlineOf(k: Kernel, timeo: number): number {
+  if (timeo === Number.POSITIVE_INFINITY) return timeo;
+  return Math.max(k.clock.now(), k.now) + timeo;
+}
+
+function timeLeft(k: Kernel, deadline: number): boolean {
+  return deadline === Number.POSITIVE_INFINITY || Math.max(k.clock.now(), k.now) < deadline;
+}
+
+/** Waits for write space; the wait for memory is bounded, as sk_stream_wait_memory's is. */
+async function waitWrite(k: Kernel, sock: Socket, deadline: number): Promise<void> {
+  k.enter();
+  const ready = (sock.ops.poll(sock) & EPOLLOUT) !== 0;
+  k.exit();
+  if (!ready) return waitSocket(k, sock, WRITE_MASK, deadline);
+  const sleep = new Sleep(0);
+  k.enter();
+  sleep.until(Math.min(deadline, k.now + MEMORY_WAIT));
+  k.exit();
+  await sleep.done;
+  sleep.finish(k);
+}
+
+/** The socket of a call that may sleep; null with the errno in `value`. */
+function lookup(net: Net, fd: number): Socket | number {
+  return sockfdSocket(net, fd) ?? (net.files.get(fd) === null ? -EBADF : -ENOTSOCK);
+}
+
+/** connect(2): 0 when the connection stands, a negative errno, -EINPROGRESS when SO_SNDTIMEO has run out. */
+export async function sysConnectAsync(net: Net, fd: number, addr: SockAddr): Promise<number> {
+  const sock = lookup(net, fd);
+  if (typeof sock === "number") return sock;
+  const k = net.kernel;
+  const first = sysConnect(net, fd, addr);
+  if ((first !== -EINPROGRESS && first !== -EALREADY) || sock.nonblock) return first;
+  const sk = sock.sk as Sock;
+  const deadline = deadlineOf(k, sk.skSndtimeo);
+  for (;;) {
+    const connecting = ((1 << sk.skcState) & (TCPF_SYN_SENT | TCPF_SYN_RECV)) !== 0;
+    if (!connecting) {
+      const err = sysConnect(net, fd, addr);
+      if (err !== -EALREADY) return err;
+    }
+    if (!timeLeft(k, deadline)) return first;
+    await waitSocket(k, sock, WRITE_MASK | EPOLLIN, deadline);
+    if (sock.released) return -EBADF;
+  }
+}
+
+/** accept4(2). */
+export async function sysAccept4Async(net: Net, fd: number, addr: SockAddr | null, flags: number): Promise<number> {
+  const sock = lookup(net, fd);
+  if (typeof sock === "number") return sock;
+  const k = net.kernel;
+  let deadline = -1;
+  for (;;) {
+    const newfd = sysAccept4(net, fd, addr, flags);
+    if (newfd !== -EAGAIN || sock.nonblock) return newfd;
+    if (deadline < 0) deadline = deadlineOf(k, (sock.sk as Sock).skRcvtimeo);
+    if (!timeLeft(k, deadline)) return -EAGAIN;
+    await waitSocket(k, sock, READ_MASK, deadline, true);
+    if (sock.released) return -EBADF;
+  }
+}
+
+/** accept(2). */
+export function sysAcceptAsync(net: Net, fd: number, addr: SockAddr | null): Promise<number> {
+  return sysAccept4Async(net, fd, addr, 0);
+}
+
+/** recv(2). */
+export function sysRecvAsync(net: Net, fd: number, ubuf: Uint8Array, size: number, flags: number): Promise<number> {
+  return sysRecvfromAsync(net, fd, ubuf, size, flags, null);
+}
+
+/** recvfrom(2): waits for a datagram, or for as many bytes as SO_RCVLOWAT or MSG_WAITALL ask for. */
+export function sysRecvfromAsync(
+  net: Net,
+  fd: number,
+  ubuf: Uint8Array,
+  size: number,
+  flags: number,
+  addr: SockAddr | null,
+): Promise<number> {
+  return recvLoop(net, fd, size, flags, (done) =>
+    sysRecvfrom(net, fd, done === 0 ? ubuf : ubuf.subarray(done, size), size - done, flags, addr),
+  );
+}
+
+/** recvmsg(2). */
+export function sysRecvmsgAsync(net: Net, fd: number, msg: Msghdr, flags: number): Promise<number> {
+  const iov = msg.iov;
+  let size = 0;
+  for (const buf of iov) size += buf.length;
+  return recvLoop(net, fd, size, flags, (done) => {
+    if (done === 0) return sysRecvmsg(net, fd, msg, flags);
+    const rest = new Msghdr();
+    rest.iov = iovFrom(iov, done);
+    rest.control = msg.control;
+    return sysRecvmsg(net, fd, rest, flags);
+  });
+}
+
+/** The part of `iov` behind its first `done` bytes. */
+function iovFrom(iov: Uint8Array[], done: number): Uint8Array[] {
+  const out: Uint8Array[] = [];
+  for (const buf of iov) {
+    if (done >= buf.length) done -= buf.length;
+    else {
+      out.push(done === 0 ? buf : buf.subarray(done));
+      done = 0;
+    }
+  }
+  return out;
+}
+
+async function recvLoop(
+  net: Net,
+  fd: number,
+  size: number,
+  flags: number,
+  recv: (done: number) => number,
+): Promise<number> {
+  const sock = lookup(net, fd);
+  if (typeof sock === "number") return sock;
+  const k = net.kernel;
+  const sk = sock.sk as Sock;
+  const dontwait = sock.nonblock || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) !== 0;
+  const stream = sock.type === SOCK_STREAM && (flags & MSG_OOB) === 0;
+  const target = stream ? sockRcvlowat(sk, (flags & MSG_WAITALL) !== 0, size) : 0;
+  const peek = (flags & MSG_PEEK) !== 0;
+  let deadline = -1;
+  let done = 0;
+  for (;;) {
+    const pending = sk.skErr;
+    const n = recv(peek ? 0 : done);
+    if (n >= 0) {
+      done = peek ? n : done + n;
+      if (n === 0 || done >= target || dontwait) return done;
+      // A peek for more than there is looks again when more has come, or never will.
+      if (peek && (sk.skShutdown & RCV_SHUTDOWN) !== 0) return done;
+    } else if (n !== -EAGAIN) {
+      if (done === 0) return n;
+      // The bytes come first: the error stays for the next call.
+      if (pending !== 0 && sk.skErr === 0) sk.skErr = pending;
+      return done;
+    } else if (dontwait) return done > 0 ? done : n;
+    else if (!stream && (sk.skShutdown & RCV_SHUTDOWN) !== 0) return 0;
+    if (deadline < 0) deadline = deadlineOf(k, sk.skRcvtimeo);
+    if (!timeLeft(k, deadline)) return done > 0 ? done : -EAGAIN;
+    await (peek && done > 0 ? waitChange(k, sock, deadline) : waitSocket(k, sock, READ_MASK | EPOLLPRI, deadline));
+    if (sock.released) return done > 0 ? done : -EBADF;
+  }
+}
+
+/** Sleeps until the socket is woken again, whatever is up already (a peek has left its data there). */
+async function waitChange(k: Kernel, sock: Socket, deadline: number): Promise<void> {
+  const sleep = new Sleep(READ_MASK | EPOLLPRI);
+  k.enter();
+  sleep.on(sock.waiters);
+  sleep.until(deadline);
+  k.exit();
+  await sleep.done;
+  sleep.finish(k);
+}
+
+/** send(2): a stream takes everything, unless SO_SNDTIMEO runs out or an error comes. */
+export function sysSendAsync(net: Net, fd: number, buff: Uint8Array, len: number, flags: number): Promise<number> {
+  return sysSendtoAsync(net, fd, buff, len, flags, null);
+}
+
+/** sendto(2). */
+export function sysSendtoAsync(
+  net: Net,
+  fd: number,
+  buff: Uint8Array,
+  len: number,
+  flags: number,
+  addr: SockAddr | null,
+): Promise<number> {
+  return sendLoop(net, fd, len, flags, (done) =>
+    sysSendto(net, fd, done === 0 ? buff : buff.subarray(done, len), len - done, flags, addr),
+  );
+}
+
+/** sendmsg(2). */
+export function sysSendmsgAsync(net: Net, fd: number, msg: Msghdr, flags: number): Promise<number> {
+  const iov = msg.iov;
+  let size = 0;
+  for (const buf of iov) size += buf.length;
+  return sendLoop(net, fd, size, flags, (done) => {
+    if (done === 0) return sysSendmsg(net, fd, msg, flags);
+    const rest = new Msghdr();
+    rest.iov = iovFrom(iov, done);
+    rest.name = msg.name;
+    return sysSendmsg(net, fd, rest, flags);
+  });
+}
+
+async function sendLoop(
+  net: Net,
+  fd: number,
+  len: number,
+  flags: number,
+  send: (done: number) => number,
+): Promise<number> {
+  const sock = lookup(net, fd);
+  if (typeof sock === "number") return sock;
+  const k = net.kernel;
+  const sk = sock.sk as Sock;
+  const dontwait = sock.nonblock || (flags & MSG_DONTWAIT) !== 0;
+  let deadline = -1;
+  let done = 0;
+  for (;;) {
+    const pending = sk.skErr;
+    const n = send(done);
+    if (n >= 0) {
+      done += n;
+      if (done >= len || dontwait || sock.type !== SOCK_STREAM) return done;
+    } else if (n !== -EAGAIN || dontwait) {
+      if (done === 0) return n;
+      if (pending !== 0 && sk.skErr === 0) sk.skErr = pending;
+      return done;
+    }
+    if (deadline < 0) deadline = deadlineOf(k, sk.skSndtimeo);
+    if (!timeLeft(k, deadline)) return done > 0 ? done : -EAGAIN;
+    if (n < 0 || n === 0) await waitWrite(k, sock, deadline);
+    if (sock.released) return done > 0 ? done : -EBADF;
+  }
+}
+
+/** The deadline of a timeout in milliseconds; negative = for ever. */
+function deadlineMs(k: Kernel, timeout: number): number {
+  return timeout < 0 ? Number.POSITIVE_INFINITY : deadlineOf(k, timeout * 1000);
+}
+
+/** poll(2). `timeout`: milliseconds, 0 = only look, negative = for ever. Fills `revents`; how many are not 0. */
+export async function sysPollAsync(net: Net, fds: Pollfd[], timeout: number): Promise<number> {
+  const k = net.kernel;
+  const deadline = deadlineMs(k, timeout);
+  for (;;) {
+    const n = sysPoll(net, fds);
+    if (n !== 0 || !timeLeft(k, deadline)) return n;
+    const sleep = new Sleep(-1);
+    k.enter();
+    for (const p of fds) {
+      const file: File | null = p.fd < 0 ? null : net.files.get(p.fd);
+      if (file !== null) sleep.on(file.fOp.waitQueue(file));
+    }
+    sleep.until(deadline);
+    k.exit();
+    // Softirqs that ran at the end of sysPoll's context may have changed what it saw.
+    if (sysPoll(net, fds) !== 0) sleep.wake(0);
+    await sleep.done;
+    sleep.finish(k);
+  }
+}
+
+/** epoll_wait(2). `timeout`: milliseconds, 0 = only look, negative = for ever. */
+export async function sysEpollWaitAsync(
+  net: Net,
+  epfd: number,
+  events: EpollEvent[],
+  maxevents: number,
+  timeout: number,
+): Promise<number> {
+  const k = net.kernel;
+  const deadline = deadlineMs(k, timeout);
+  for (;;) {
+    const n = sysEpollWait(net, epfd, events, maxevents);
+    if (n !== 0 || !timeLeft(k, deadline)) return n;
+    const ep = epollFromFd(net, epfd);
+    if (ep === null) return -EBADF;
+    const sleep = new Sleep(-1);
+    sleep.exclusive = true;
+    k.enter();
+    sleep.on(ep.waiters);
+    if (ep.hasReady) sleep.wake(0);
+    else sleep.until(deadline);
+    k.exit();
+    await sleep.done;
+    sleep.finish(k);
+  }
+}
+
+/** sk_stream_closing. */
+const CLOSING_STATES: number = TCPF_FIN_WAIT1 | TCPF_CLOSING | TCPF_LAST_ACK;
+/** How often a lingering close looks (microseconds): an orphan wakes nobody. */
+const LINGER_STEP = 1000;
+
+/** close(2) with SO_LINGER: waits until what was sent is acknowledged, at most the linger time. */
+export async function sysCloseAsync(net: Net, fd: number): Promise<number> {
+  const sock = sockfdSocket(net, fd);
+  const sk = sock?.sk ?? null;
+  const file = net.files.get(fd);
+  if (sock === null || sk === null || file === null || file.fCount > 1 || sock.type !== SOCK_STREAM) {
+    return sysClose(net, fd);
+  }
+  if (!sockFlag(sk, SOCK_LINGER) || sk.skLingertime === 0) return sysClose(net, fd);
+  const k = net.kernel;
+  const deadline = deadlineOf(k, sk.skLingertime);
+  sockHold(sk);
+  const err = sysClose(net, fd);
+  while (((1 << sk.skcState) & CLOSING_STATES) !== 0 && timeLeft(k, deadline)) {
+    const sleep = new Sleep(0);
+    k.enter();
+    sleep.until(Math.min(deadline, k.now + LINGER_STEP));
+    k.exit();
+    await sleep.done;
+    sleep.finish(k);
+  }
+  k.enter();
+  sockPut(sk);
+  k.exit();
+  return err;
+}
