@@ -3,8 +3,8 @@
  * wait queue is woken; epoll_wait asks each of them what is up, reports it, and keeps level-triggered ones on the list.
  */
 
-import { kernel } from "../kernel/kernel.ts";
 import type { Wakeable } from "../kernel/kernel.ts";
+import { kernel } from "../kernel/kernel.ts";
 import { EBADF, EEXIST, EINVAL, ELOOP, ENOENT } from "../uapi/errno.ts";
 import { O_RDWR } from "../uapi/fcntl.ts";
 import {
@@ -24,8 +24,8 @@ import {
 } from "../uapi/poll.ts";
 import type { Net } from "./core/net_namespace.ts";
 import type { SocketWaiter } from "./core/sock.ts";
-import { File } from "./socket.ts";
 import type { FileOperations } from "./socket.ts";
+import { File } from "./socket.ts";
 
 /** struct epoll_event. `data` comes back with every event of the file. */
 export interface EpollEvent {
@@ -236,6 +236,7 @@ const eventpollFops: FileOperations = {
 };
 
 /** The epoll instance of a descriptor; null if it is none. */
+/* notrace */
 export function epollFromFd(net: Net, epfd: number): EventPoll | null {
   const file = net.files.get(epfd);
   return file !== null && file.fOp === eventpollFops ? (file.privateData as EventPoll) : null;

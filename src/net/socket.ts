@@ -11,17 +11,7 @@
  */
 
 import { kernel } from "../kernel/kernel.ts";
-import {
-  EAFNOSUPPORT,
-  EBADF,
-  ECONNABORTED,
-  EEXIST,
-  EINVAL,
-  EMFILE,
-  ENOBUFS,
-  ENOTSOCK,
-  ENOTTY,
-} from "../uapi/errno.ts";
+import { EAFNOSUPPORT, EBADF, ECONNABORTED, EEXIST, EINVAL, EMFILE, ENOBUFS, ENOTSOCK, ENOTTY } from "../uapi/errno.ts";
 import { F_DUPFD, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK, O_RDWR } from "../uapi/fcntl.ts";
 import { POLLERR, POLLHUP, POLLNVAL } from "../uapi/poll.ts";
 import {
@@ -41,11 +31,11 @@ import { FIOCLEX, FIONBIO, FIONCLEX } from "../uapi/sockios.ts";
 import { msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
 import type { Net, PernetOperations } from "./core/net_namespace.ts";
 import { registerPernetSubsys } from "./core/net_namespace.ts";
-import { ENOIOCTLCMD, ErrBox, Msghdr, Socket } from "./core/sock.ts";
 import type { OptVal, SockAddr, SocketWaiter } from "./core/sock.ts";
+import { ENOIOCTLCMD, ErrBox, Msghdr, Socket } from "./core/sock.ts";
 import { sockGetsockopt, sockSetsockopt } from "./core/sock_options.ts";
 
-// ---- address families -------------------------------------------------------------------------------------------------------
+// ---- address families -----------------------------------------------------------------------------------------------
 
 /** struct net_proto_family. */
 export interface NetProtoFamily {
@@ -74,7 +64,7 @@ export function sockUnregister(family: number): void {
   netFamilies[family] = null;
 }
 
-// ---- files ----------------------------------------------------------------------------------------------------------------------
+// ---- files ----------------------------------------------------------------------------------------------------------
 
 /** struct file_operations: what a descriptor stands for. */
 export interface FileOperations {
@@ -177,7 +167,7 @@ export function sockInit(): void {
   registerPernetSubsys(filesNetOps);
 }
 
-// ---- struct socket and its file -------------------------------------------------------------------------------------------------
+// ---- struct socket and its file -------------------------------------------------------------------------------------
 
 /** sock_alloc. */
 export function sockAlloc(net: Net, type: number): Socket {
@@ -212,6 +202,7 @@ const socketFileOps: FileOperations = {
 };
 
 /** The socket of a file, or null if it is something else (an epoll instance). */
+/* notrace */
 export function sockFromFile(file: File): Socket | null {
   return file.fOp === socketFileOps ? (file.privateData as Socket) : null;
 }
@@ -228,7 +219,7 @@ export function sockMapFd(sock: Socket, flags: number): number {
 let lookupErr = 0;
 
 /** sockfd_lookup_light: the socket of a descriptor; null with `lookupErr` -EBADF or -ENOTSOCK. */
-function sockfdLookup(net: Net, fd: number): Socket | null {
+function sockfdLookupLight(net: Net, fd: number): Socket | null {
   const file = net.files.fdt[fd];
   if (file === undefined || file === null) {
     lookupErr = -EBADF;
@@ -242,11 +233,12 @@ function sockfdLookup(net: Net, fd: number): Socket | null {
 }
 
 /** The socket of a descriptor, for adapters that stand on the system calls; null if there is none. */
+/* notrace */
 export function sockfdSocket(net: Net, fd: number): Socket | null {
-  return sockfdLookup(net, fd);
+  return sockfdLookupLight(net, fd);
 }
 
-// ---- socket(2) -------------------------------------------------------------------------------------------------------------------
+// ---- socket(2) ------------------------------------------------------------------------------------------------------
 
 /** __sock_create: null with `err`. */
 export function __sockCreate(
@@ -313,14 +305,14 @@ export function sysSocket(net: Net, family: number, type: number, protocol: numb
   }
 }
 
-// ---- names and connections ----------------------------------------------------------------------------------------------------------
+// ---- names and connections ------------------------------------------------------------------------------------------
 
 /** bind(2). */
 export function sysBind(net: Net, fd: number, addr: SockAddr): number {
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     return sock === null ? lookupErr : sock.ops.bind(sock, addr);
   } finally {
     k.exit();
@@ -332,7 +324,7 @@ export function sysListen(net: Net, fd: number, backlog: number): number {
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     const somaxconn = net.core.sysctlSomaxconn;
     return sock.ops.listen(sock, backlog >>> 0 > somaxconn ? somaxconn : backlog);
@@ -355,7 +347,7 @@ export function sysAccept4(net: Net, fd: number, addr: SockAddr | null, flags: n
   k.enter();
   try {
     if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) !== 0) return -EINVAL;
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     let newsock = spare;
     spare = null;
@@ -387,7 +379,7 @@ export function sysConnect(net: Net, fd: number, addr: SockAddr): number {
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     return sock === null ? lookupErr : sock.ops.connect(sock, addr, O_NONBLOCK);
   } finally {
     k.exit();
@@ -399,7 +391,7 @@ export function sysGetsockname(net: Net, fd: number, addr: SockAddr): number {
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     return sock === null ? lookupErr : sock.ops.getname(sock, addr, 0);
   } finally {
     k.exit();
@@ -411,7 +403,7 @@ export function sysGetpeername(net: Net, fd: number, addr: SockAddr): number {
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     return sock === null ? lookupErr : sock.ops.getname(sock, addr, 1);
   } finally {
     k.exit();
@@ -423,14 +415,14 @@ export function sysShutdown(net: Net, fd: number, how: number): number {
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     return sock === null ? lookupErr : sock.ops.shutdown(sock, how);
   } finally {
     k.exit();
   }
 }
 
-// ---- sending ----------------------------------------------------------------------------------------------------------------------------
+// ---- sending --------------------------------------------------------------------------------------------------------
 
 /** sock_sendmsg: `size` bytes of msg's iterator. */
 export function sockSendmsg(sock: Socket, msg: Msghdr, size: number): number {
@@ -471,7 +463,7 @@ export function sysSendto(
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     if (len > buff.length || len < 0) return -EINVAL;
     const nested = sendMsgBusy;
@@ -496,7 +488,7 @@ export function sysSendmsg(net: Net, fd: number, msg: Msghdr, flags: number): nu
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     msgIterInitVec(msg, msg.iov);
     msg.flags = sock.nonblock ? flags | MSG_DONTWAIT : flags;
@@ -528,7 +520,7 @@ export function sysWritev(net: Net, fd: number, iov: Uint8Array[]): number {
   return sysSendmsg(net, fd, msg, 0);
 }
 
-// ---- receiving --------------------------------------------------------------------------------------------------------------------------
+// ---- receiving ------------------------------------------------------------------------------------------------------
 
 /** sock_recvmsg. */
 export function sockRecvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number {
@@ -558,7 +550,7 @@ export function sysRecvfrom(
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     if (size > ubuf.length || size < 0) return -EINVAL;
     const nested = recvMsgBusy;
@@ -587,7 +579,7 @@ export function sysRecvmsg(net: Net, fd: number, msg: Msghdr, flags: number): nu
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     msgIterInitVec(msg, msg.iov);
     if (msg.name !== null) msg.name.family = 0;
@@ -621,7 +613,7 @@ export function sysReadv(net: Net, fd: number, iov: Uint8Array[]): number {
   return sysRecvmsg(net, fd, msg, 0);
 }
 
-// ---- options ----------------------------------------------------------------------------------------------------------------------------
+// ---- options --------------------------------------------------------------------------------------------------------
 
 /**
  * setsockopt(2). Integer options take a number (or at least 4 little-endian bytes), others what their level says:
@@ -631,7 +623,7 @@ export function sysSetsockopt(net: Net, fd: number, level: number, optname: numb
   const k = net.kernel;
   k.enter();
   try {
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     if (level === SOL_SOCKET) return sockSetsockopt(sock, level, optname, optval);
     return sock.ops.setsockopt(sock, level, optname, optval);
@@ -646,7 +638,7 @@ export function sysGetsockopt(net: Net, fd: number, level: number, optname: numb
   k.enter();
   try {
     err.value = 0;
-    const sock = sockfdLookup(net, fd);
+    const sock = sockfdLookupLight(net, fd);
     if (sock === null) {
       err.value = lookupErr;
       return 0;
@@ -658,7 +650,7 @@ export function sysGetsockopt(net: Net, fd: number, level: number, optname: numb
   }
 }
 
-// ---- files: close, fcntl, ioctl, poll ------------------------------------------------------------------------------------------------------
+// ---- files: close, fcntl, ioctl, poll -------------------------------------------------------------------------------
 
 /** close(2). Whoever waits on the file (poll, a blocking call) is woken. */
 export function sysClose(net: Net, fd: number): number {
@@ -706,6 +698,7 @@ export function sysFcntl(net: Net, fd: number, cmd: number, arg = 0): number {
 
 const F_DUPFD_CLOEXEC = 1030;
 
+/* notrace */
 function setNonblock(file: File, on: boolean): void {
   file.fFlags = on ? file.fFlags | O_NONBLOCK : file.fFlags & ~O_NONBLOCK;
   const sock = sockFromFile(file);

@@ -6,19 +6,20 @@
  * Time is the machine's: in a simulation a timeout costs none.
  */
 
-import { kernel } from "../kernel/kernel.ts";
 import type { Kernel, Wakeable } from "../kernel/kernel.ts";
-import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
+import { kernel } from "../kernel/kernel.ts";
 import type { TimerList } from "../kernel/timer.ts";
+import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
 import { EAGAIN, EALREADY, EBADF, EINPROGRESS, ENOTSOCK } from "../uapi/errno.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM } from "../uapi/poll.ts";
 import { MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_WAITALL, SOCK_STREAM } from "../uapi/socket.ts";
 import { TCPF_CLOSING, TCPF_FIN_WAIT1, TCPF_LAST_ACK, TCPF_SYN_RECV, TCPF_SYN_SENT } from "../uapi/tcp.ts";
 import type { Net } from "./core/net_namespace.ts";
-import { Msghdr, RCV_SHUTDOWN, SOCK_LINGER, sockFlag, sockHold, sockPut, sockRcvlowat } from "./core/sock.ts";
 import type { Sock, SockAddr, Socket, SocketWaiter } from "./core/sock.ts";
-import { epollFromFd, sysEpollWait } from "./eventpoll.ts";
+import { Msghdr, RCV_SHUTDOWN, SOCK_LINGER, sockFlag, sockHold, sockPut, sockRcvlowat } from "./core/sock.ts";
 import type { EpollEvent } from "./eventpoll.ts";
+import { epollFromFd, sysEpollWait } from "./eventpoll.ts";
+import type { File, Pollfd } from "./socket.ts";
 import {
   sockfdSocket,
   sysAccept4,
@@ -30,7 +31,6 @@ import {
   sysSendmsg,
   sysSendto,
 } from "./socket.ts";
-import type { File, Pollfd } from "./socket.ts";
 
 /** One sleep: on any number of wait queues, and a timer. */
 class Sleep implements SocketWaiter, Wakeable {
@@ -338,7 +338,7 @@ async function sendLoop(
     }
     if (deadline < 0) deadline = deadlineOf(k, sk.skSndtimeo);
     if (!timeLeft(k, deadline)) return done > 0 ? done : -EAGAIN;
-    if (n < 0 || n === 0) await waitWrite(k, sock, deadline);
+    if (n <= 0) await waitWrite(k, sock, deadline);
     if (sock.released) return done > 0 ? done : -EBADF;
   }
 }

@@ -1,7 +1,7 @@
 /** net/core/datagram.c: receive queues of datagrams, and copies between skbs and the user's buffers. */
 
 import { SKB_FLAG_PEEKED, SKB_FLAGS, SKB_LEN } from "../../../assembly/layout.ts";
-import { u32, u8 } from "../../mm/mem.ts";
+import { u8, u32 } from "../../mm/mem.ts";
 import { EAGAIN, EFAULT } from "../../uapi/errno.ts";
 import {
   EPOLLERR,
@@ -15,8 +15,8 @@ import {
   EPOLLWRNORM,
 } from "../../uapi/poll.ts";
 import { MSG_PEEK } from "../../uapi/socket.ts";
-import { consumeSkb, skbCopyToUser, skbDequeue, skbGet, skbPeek, skbQueueNext, skbUnlink } from "./skbuff.ts";
 import type { SkBuffHead } from "./skbuff.ts";
+import { consumeSkb, skbCopyToUser, skbDequeue, skbGet, skbPeek, skbQueueNext, skbUnlink } from "./skbuff.ts";
 import type { ErrBox, Msghdr, Sock, Socket } from "./sock.ts";
 import { RCV_SHUTDOWN, SHUTDOWN_MASK, sockError, sockWriteable } from "./sock.ts";
 
@@ -79,6 +79,7 @@ export function skbFreeDatagram(_sk: Sock, skb: number): void {
 }
 
 /** skb_copy_datagram_msg: `len` bytes of the skb from `offset` on to the user. 0 or -EFAULT. */
+/* notrace */
 export function skbCopyDatagramMsg(skb: number, offset: number, msg: Msghdr, len: number): number {
   if (len > msg.count) return -EFAULT;
   let left = len;
@@ -107,14 +108,17 @@ export function skSetPeekOff(sk: Sock, val: number): number {
   return 0;
 }
 /** sk_peek_offset. */
+/* notrace */
 export function skPeekOffset(sk: Sock, flags: number): number {
   return (flags & MSG_PEEK) !== 0 && sk.skPeekOff > 0 ? sk.skPeekOff : 0;
 }
 /** sk_peek_offset_fwd: a peek moves SO_PEEK_OFF on. */
+/* notrace */
 export function skPeekOffsetFwd(sk: Sock, val: number): void {
   if (sk.skPeekOff >= 0) sk.skPeekOff += val;
 }
 /** sk_peek_offset_bwd: a read moves it back. */
+/* notrace */
 export function skPeekOffsetBwd(sk: Sock, val: number): void {
   if (sk.skPeekOff > 0) sk.skPeekOff = Math.max(sk.skPeekOff - val, 0);
 }

@@ -17,7 +17,7 @@ import {
   SKB_TSTAMP,
 } from "../../../assembly/layout.ts";
 import { kernel } from "../../kernel/kernel.ts";
-import { f64, u16, u32, u8 } from "../../mm/mem.ts";
+import { f64, u8, u16, u32 } from "../../mm/mem.ts";
 import { ENOMSG } from "../../uapi/errno.ts";
 import {
   SCM_TSTAMP_ACK,
@@ -49,6 +49,7 @@ export interface SockExtendedErr {
 }
 
 /** Fills in all of SKB_EXT_ERR(skb). */
+/* notrace */
 export function skbSetExtErr(
   skb: number,
   errno: number,
@@ -69,6 +70,7 @@ export function skbSetExtErr(
   u16[(skb + EXTERR_PORT) >>> 1] = 0;
 }
 /** Where in the packet (from the network header) the address stands that the error is about, and its port. */
+/* notrace */
 export function skbSetExtErrAddr(skb: number, addrOffset: number, port: number): void {
   u16[(skb + EXTERR_ADDR_OFFSET) >>> 1] = addrOffset;
   u16[(skb + EXTERR_PORT) >>> 1] = port;
@@ -90,6 +92,7 @@ export function skbExtErrPort(skb: number): number {
 }
 
 /** The error as a value, without the offender (the family adds it). */
+/* notrace */
 export function skbExtErr(skb: number): SockExtendedErr {
   return {
     eeErrno: u32[(skb + EXTERR_ERRNO) >>> 2]!,
@@ -101,6 +104,7 @@ export function skbExtErr(skb: number): SockExtendedErr {
   };
 }
 
+/* notrace */
 function isIcmpErrSkb(skb: number): boolean {
   return skb !== 0 && u8[skb + EXTERR_ORIGIN] === SO_EE_ORIGIN_ICMP;
 }
@@ -123,7 +127,7 @@ export function sockDequeueErrSkb(sk: Sock): number {
   return skb;
 }
 
-// ---- time stamps of what was sent -------------------------------------------------------------------------------------------
+// ---- time stamps of what was sent -----------------------------------------------------------------------------------
 
 /** SHINFO_TX_FLAGS bits (skb_shinfo(skb)->tx_flags). */
 export const SKBTX_HW_TSTAMP = 1;
@@ -163,7 +167,7 @@ export function __skbTstampTx(origSkb: number, sk: Sock, tstype: number): void {
 
 export { SCM_TSTAMP_ACK, SCM_TSTAMP_SCHED };
 
-// ---- MSG_ZEROCOPY ---------------------------------------------------------------------------------------------------------------
+// ---- MSG_ZEROCOPY ---------------------------------------------------------------------------------------------------
 
 /**
  * A send with MSG_ZEROCOPY copies all the same (user memory is not the stack's), so its notification is due at once, with

@@ -1,10 +1,11 @@
 /** The iterator of a Msghdr (lib/iov_iter.c): where user bytes come from and where they go. */
 
-import { EFAULT } from "../../uapi/errno.ts";
 import { copyFromUser, copyToUser } from "../../mm/usercopy.ts";
+import { EFAULT } from "../../uapi/errno.ts";
 import type { Msghdr } from "./sock.ts";
 
 /** iov_iter_init over one buffer; makes no garbage when `msg` is used again. */
+/* notrace */
 export function msgIterInit(msg: Msghdr, buf: Uint8Array, count: number): void {
   msg.iov.length = 1;
   msg.iov[0] = buf;
@@ -14,6 +15,7 @@ export function msgIterInit(msg: Msghdr, buf: Uint8Array, count: number): void {
 }
 
 /** iov_iter_init over several buffers (writev). `iov` is kept, not copied. */
+/* notrace */
 export function msgIterInitVec(msg: Msghdr, iov: Uint8Array[]): void {
   let count = 0;
   for (let i = 0; i < iov.length; i++) count += (iov[i] as Uint8Array).length;
@@ -24,6 +26,7 @@ export function msgIterInitVec(msg: Msghdr, iov: Uint8Array[]): void {
 }
 
 /** iov_iter_advance. */
+/* notrace */
 export function msgIterAdvance(msg: Msghdr, n: number): void {
   msg.count -= n;
   while (n > 0) {
@@ -39,6 +42,7 @@ export function msgIterAdvance(msg: Msghdr, n: number): void {
 }
 
 /** iov_iter_revert: takes back `n` bytes of what was advanced over. */
+/* notrace */
 export function msgIterRevert(msg: Msghdr, n: number): void {
   msg.count += n;
   while (n > msg.iovOff) {
@@ -50,6 +54,7 @@ export function msgIterRevert(msg: Msghdr, n: number): void {
 }
 
 /** memcpy_from_msg: `len` user bytes to the stack's memory at `addr`. 0, or -EFAULT when the user gave fewer. */
+/* notrace */
 export function msgIterCopyTo(addr: number, msg: Msghdr, len: number): number {
   if (len > msg.count) return -EFAULT;
   let left = len;
@@ -73,6 +78,7 @@ export function msgIterCopyTo(addr: number, msg: Msghdr, len: number): number {
 }
 
 /** copy_to_iter: `len` bytes of the stack's memory at `addr` to the user. Returns how many had room. */
+/* notrace */
 export function copyToIter(addr: number, len: number, msg: Msghdr): number {
   if (len > msg.count) len = msg.count;
   let left = len;

@@ -2,7 +2,7 @@
 
 import { EXTERR_ORIGIN, SKB_TSTAMP, SOCKCB_DROPCOUNT } from "../../../assembly/layout.ts";
 import { kernel } from "../../kernel/kernel.ts";
-import { f64, u32, u8 } from "../../mm/mem.ts";
+import { f64, u8, u32 } from "../../mm/mem.ts";
 import { SOF_TIMESTAMPING_RX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE } from "../../uapi/net_tstamp.ts";
 import {
   MSG_CTRUNC,
@@ -19,6 +19,7 @@ import {
   SOL_SOCKET,
 } from "../../uapi/socket.ts";
 import { skbMark, skbPriority } from "./skbuff.ts";
+import type { Msghdr, Sock } from "./sock.ts";
 import {
   SOCK_RCVMARK,
   SOCK_RCVPRIORITY,
@@ -28,7 +29,6 @@ import {
   SOCK_TSTAMP_NEW,
   sockFlag,
 } from "./sock.ts";
-import type { Msghdr, Sock } from "./sock.ts";
 
 /** struct timespec. */
 export interface Timespec {
@@ -53,16 +53,17 @@ export function putCmsg(msg: Msghdr, level: number, type: number, data: unknown)
 }
 
 /** skb->tstamp of a received or sent packet (microseconds since 1970) as a timespec. */
+/* notrace */
 export function stampToTimespec(stamp: number): Timespec {
   const us = Math.round(stamp);
   const sec = Math.floor(us / 1e6);
   return { tvSec: sec, tvNsec: (us - sec * 1e6) * 1000 };
 }
 
-const RECV_FLAGS: number =
-  (1 << SOCK_RXQ_OVFL) | (1 << SOCK_RCVTSTAMP) | (1 << SOCK_RCVMARK) | (1 << SOCK_RCVPRIORITY);
+const RECV_FLAGS: number = (1 << SOCK_RXQ_OVFL) | (1 << SOCK_RCVTSTAMP) | (1 << SOCK_RCVMARK) | (1 << SOCK_RCVPRIORITY);
 
 /** sock_recv_cmsgs: the control messages of a received skb that SOL_SOCKET's options asked for. */
+/* notrace */
 export function sockRecvCmsgs(msg: Msghdr, sk: Sock, skb: number): void {
   if ((sk.skFlags & RECV_FLAGS) !== 0 || (sk.skTsflags & SOF_TIMESTAMPING_SOFTWARE) !== 0) {
     __sockRecvCmsgs(msg, sk, skb);
@@ -80,11 +81,13 @@ function __sockRecvCmsgs(msg: Msghdr, sk: Sock, skb: number): void {
 }
 
 /** sock_recv_timestamp of a received skb. A byte stream's stamp comes from TCP, which calls sockPutTimestamp itself. */
+/* notrace */
 export function sockRecvTimestamp(msg: Msghdr, sk: Sock, skb: number): void {
   sockPutTimestamp(msg, sk, f64[(skb + SKB_TSTAMP) >>> 3]!, 0);
 }
 
 /** sock_recv_timestamp of an skb of the error queue: the stamps of what was sent. */
+/* notrace */
 export function sockRecvErrTimestamp(msg: Msghdr, sk: Sock, skb: number): void {
   sockPutTimestamp(msg, sk, f64[(skb + SKB_TSTAMP) >>> 3]!, skb);
 }
@@ -108,6 +111,7 @@ export function sockPutTimestamp(msg: Msghdr, sk: Sock, stamp: number, errSkb: n
   putCmsg(msg, SOL_SOCKET, isNew ? SO_TIMESTAMPING_NEW : SO_TIMESTAMPING_OLD, data);
 }
 
+/* notrace */
 function rxStampWanted(sk: Sock): boolean {
   return (sk.skTsflags & SOF_TIMESTAMPING_RX_SOFTWARE) !== 0;
 }

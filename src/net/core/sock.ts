@@ -18,11 +18,11 @@ import {
   SKB_TRUESIZE,
 } from "../../../assembly/layout.ts";
 import { bugOn } from "../../kernel/bug.ts";
-import { kernel } from "../../kernel/kernel.ts";
 import type { Kernel, Wakeable } from "../../kernel/kernel.ts";
+import { kernel } from "../../kernel/kernel.ts";
 import type { TimerList } from "../../kernel/timer.ts";
 import { delTimer, modTimer } from "../../kernel/timer.ts";
-import { machine, u32, u8 } from "../../mm/mem.ts";
+import { machine, u8, u32 } from "../../mm/mem.ts";
 import { EAGAIN, ENOBUFS, ENOMEM, ENOPROTOOPT, EOPNOTSUPP, EPIPE } from "../../uapi/errno.ts";
 import {
   EPOLLERR,
@@ -36,15 +36,15 @@ import {
 } from "../../uapi/poll.ts";
 import type { NetDevice } from "./dev.ts";
 import {
-  netDisableTimestamp,
-  netEnableTimestamp,
   NETIF_F_GSO,
   NETIF_F_GSO_UDP_L4,
   NETIF_F_HW_CSUM,
   NETIF_F_SG,
   NETIF_F_TSO,
-  NETIF_F_TSO6,
   NETIF_F_TSO_ECN,
+  NETIF_F_TSO6,
+  netDisableTimestamp,
+  netEnableTimestamp,
 } from "./dev.ts";
 import type { DstEntry } from "./dst.ts";
 import type { Net } from "./net_namespace.ts";
@@ -416,12 +416,15 @@ export const SOCK_TXTIME = 22;
 export const SOCK_RCVMARK = 23;
 export const SOCK_RCVPRIORITY = 24;
 
+/* notrace */
 export function sockSetFlag(sk: Sock, flag: number): void {
   sk.skFlags |= 1 << flag;
 }
+/* notrace */
 export function sockResetFlag(sk: Sock, flag: number): void {
   sk.skFlags &= ~(1 << flag);
 }
+/* notrace */
 export function sockFlag(sk: Sock, flag: number): boolean {
   return (sk.skFlags & (1 << flag)) !== 0;
 }
@@ -438,7 +441,7 @@ export const SOCK_BINDADDR_LOCK = 4;
 export const SOCK_BINDPORT_LOCK = 8;
 export const SOCK_CONNECT_BIND = 16;
 
-// ---- the life of a sock (net/core/sock.c) -------------------------------------------------------------------------------
+// ---- the life of a sock (net/core/sock.c) ---------------------------------------------------------------------------
 
 /** What a machine's socks share; made with the first sock of the machine. */
 class SockMachine {
@@ -449,6 +452,7 @@ class SockMachine {
 }
 const machines: WeakMap<Kernel, SockMachine> = new WeakMap();
 
+/* notrace */
 function sockMachine(k: Kernel): SockMachine {
   let m = machines.get(k);
   if (m === undefined) {
@@ -462,6 +466,7 @@ function sockMachine(k: Kernel): SockMachine {
 }
 
 /** Socks of the current machine that are not destroyed yet: for tests and `ss -s`. */
+/* notrace */
 export function socksInUse(): number {
   return sockMachine(kernel).socks;
 }
@@ -520,21 +525,25 @@ export function skDestruct(sk: Sock): void {
   if (--m.socks === 0) pageFragRelease(m.taskFrag);
 }
 
+/* notrace */
 export function sockHold(sk: Sock): void {
   sk.skRefcnt++;
 }
 
 /** sock_put: drops a reference; the last one frees the sock. */
+/* notrace */
 export function sockPut(sk: Sock): void {
   if (--sk.skRefcnt === 0) skFree(sk);
 }
 
 /** __sock_put: drops a reference that cannot be the last. */
+/* notrace */
 export function __sockPut(sk: Sock): void {
   sk.skRefcnt--;
 }
 
 /** sk_fullsock: neither TIME_WAIT (6) nor a request in NEW_SYN_RECV (12). */
+/* notrace */
 export function skFullsock(sk: Sock): boolean {
   return ((1 << sk.skcState) & ~((1 << 6) | (1 << 12))) !== 0;
 }
@@ -560,12 +569,14 @@ export function sockInitData(sock: Socket | null, sk: Sock): void {
 }
 
 /** sock_orphan: the sock has no user any more; nobody is woken through it. */
+/* notrace */
 export function sockOrphan(sk: Sock): void {
   sockSetFlag(sk, SOCK_DEAD);
   sk.skSocket = null;
 }
 
 /** sock_graft: joins an accepted sock to its new struct socket. */
+/* notrace */
 export function sockGraft(sk: Sock, parent: Socket): void {
   bugOn(parent.sk !== null, "sock_graft onto a socket in use");
   parent.sk = sk;
@@ -630,6 +641,7 @@ export function skCloneLock(sk: Sock): Sock | null {
  * sock_copy. A field in which a fresh sock has an object of its own is a struct inside of the sock: its plain fields are
  * copied (typed arrays whole), queues and tables stay empty. Any other object is a pointer, and is shared.
  */
+/* notrace */
 function sockCopy(nsk: Sock, osk: Sock): void {
   const to = nsk as unknown as Record<string, unknown>;
   const from = osk as unknown as Record<string, unknown>;
@@ -656,6 +668,7 @@ function sockCopy(nsk: Sock, osk: Sock): void {
 /** What sk_prot_alloc has filled in that is a pointer all the same. */
 const POINTERS: ReadonlySet<string> = new Set(["net", "skProt", "skProtCreator", "pageFrag", "skProtMem"]);
 
+/* notrace */
 function copyStruct(to: Record<string, unknown>, from: Record<string, unknown>): void {
   if (ArrayBuffer.isView(to)) {
     (to as unknown as Uint8Array).set(from as unknown as Uint8Array);
@@ -689,9 +702,10 @@ export function sockDisableTimestamp(sk: Sock, flags: number): void {
   if ((sk.skFlags & SK_FLAGS_TIMESTAMP) === 0) netDisableTimestamp();
 }
 
-// ---- wakeups ------------------------------------------------------------------------------------------------------------
+// ---- wakeups --------------------------------------------------------------------------------------------------------
 
 /** wake_up_interruptible_poll on the socket's wait queue: the waiters run when the outermost context ends. */
+/* notrace */
 function sockWakeUp(sk: Sock, events: number): void {
   const sock = sk.skSocket;
   if (sock === null || sock.waiters.length === 0) return;
@@ -700,10 +714,12 @@ function sockWakeUp(sk: Sock, events: number): void {
 }
 
 /** Adds `w` to the wait queue (add_wait_queue). */
+/* notrace */
 export function addWaitQueue(sock: Socket, w: SocketWaiter): void {
   sock.waiters.push(w);
 }
 /** Takes `w` off the wait queue; it need not be on it. */
+/* notrace */
 export function removeWaitQueue(sock: Socket, w: SocketWaiter): void {
   const i = sock.waiters.indexOf(w);
   if (i >= 0) sock.waiters.splice(i, 1);
@@ -733,6 +749,7 @@ export function skErrorReport(sk: Sock): void {
 export function sockDefDestruct(_sk: Sock): void {}
 
 /** For protocols with their own idea of write space (sk_stream_write_space). */
+/* notrace */
 export function skWakeWriters(sk: Sock): void {
   sockWakeUp(sk, EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND);
 }
@@ -741,20 +758,24 @@ export function skSendSigurg(sk: Sock): void {
   sockWakeUp(sk, EPOLLPRI);
 }
 
-// ---- who owns an skb ----------------------------------------------------------------------------------------------------
+// ---- who owns an skb ------------------------------------------------------------------------------------------------
 
 /** sk_wmem_alloc_get: bytes of truesize in flight. */
+/* notrace */
 export function skWmemAllocGet(sk: Sock): number {
   return sk.skWmemAlloc - 1;
 }
+/* notrace */
 export function skRmemAllocGet(sk: Sock): number {
   return sk.skRmemAlloc;
 }
 /** sk_has_allocations. */
+/* notrace */
 export function skHasAllocations(sk: Sock): boolean {
   return sk.skWmemAlloc !== 1 || sk.skRmemAlloc !== 0;
 }
 /** sock_writeable: less than half of the send buffer is in flight. */
+/* notrace */
 export function sockWriteable(sk: Sock): boolean {
   return sk.skWmemAlloc < sk.skSndbuf >> 1;
 }
@@ -803,6 +824,7 @@ export function skbSetOwnerW(skb: number, sk: Sock): void {
 }
 
 /** skb_set_owner_r: charges the skb to the receive buffer of `sk`. */
+/* notrace */
 export function skbSetOwnerR(skb: number, sk: Sock): void {
   skbOrphan(skb);
   skbSetSk(skb, sk);
@@ -813,6 +835,7 @@ export function skbSetOwnerR(skb: number, sk: Sock): void {
 }
 
 /** skb_set_owner_sk_safe, skb_set_owner_edemux: the skb names `sk` and holds a reference on it. */
+/* notrace */
 export function skbSetOwnerSkSafe(skb: number, sk: Sock): void {
   skbOrphan(skb);
   skbSetSk(skb, sk);
@@ -862,7 +885,7 @@ export function sockAllocSendSkb(sk: Sock, size: number, err: ErrBox): number {
   return skb;
 }
 
-// ---- receive queue and error queue ---------------------------------------------------------------------------------------
+// ---- receive queue and error queue ----------------------------------------------------------------------------------
 
 /** __sock_queue_rcv_skb: 0, -ENOMEM when the receive buffer is full, or -ENOBUFS when the protocol's memory is. The
  * caller frees the skb on failure. */
@@ -882,6 +905,7 @@ export function __sockQueueRcvSkb(sk: Sock, skb: number): number {
 }
 
 /** sock_queue_rcv_skb. */
+/* notrace */
 export function sockQueueRcvSkb(sk: Sock, skb: number): number {
   return __sockQueueRcvSkb(sk, skb);
 }
@@ -903,6 +927,7 @@ export function sockQueueErrSkb(sk: Sock, skb: number): number {
 }
 
 /** sk_error: the pending error, taken. 0 or negative. */
+/* notrace */
 export function sockError(sk: Sock): number {
   const err = sk.skErr;
   if (err === 0) return 0;
@@ -911,47 +936,57 @@ export function sockError(sk: Sock): number {
 }
 
 /** sock_rcvlowat: how many bytes a receive waits for. */
+/* notrace */
 export function sockRcvlowat(sk: Sock, waitall: boolean, len: number): number {
   const v = waitall ? len : Math.min(sk.skRcvlowat, len);
   return v !== 0 ? v : 1;
 }
 
-// ---- accept queue accounting ----------------------------------------------------------------------------------------------
+// ---- accept queue accounting ----------------------------------------------------------------------------------------
 
+/* notrace */
 export function skAcceptqAdded(sk: Sock): void {
   sk.skAckBacklog++;
 }
+/* notrace */
 export function skAcceptqRemoved(sk: Sock): void {
   sk.skAckBacklog--;
 }
 /** sk_acceptq_is_full: one more than the backlog fits, as everywhere since BSD. */
+/* notrace */
 export function skAcceptqIsFull(sk: Sock): boolean {
   return sk.skAckBacklog > sk.skMaxAckBacklog;
 }
 
-// ---- the cached route -------------------------------------------------------------------------------------------------------
+// ---- the cached route -----------------------------------------------------------------------------------------------
 
 /** __sk_dst_get. */
+/* notrace */
 export function __skDstGet(sk: Sock): DstEntry | null {
   return sk.skDstCache;
 }
 /** sk_dst_get. */
+/* notrace */
 export function skDstGet(sk: Sock): DstEntry | null {
   return sk.skDstCache;
 }
 /** sk_dst_set. */
+/* notrace */
 export function skDstSet(sk: Sock, dst: DstEntry | null): void {
   sk.skDstPendingConfirm = false;
   sk.skDstCache = dst;
 }
+/* notrace */
 export function __skDstSet(sk: Sock, dst: DstEntry | null): void {
   sk.skDstPendingConfirm = false;
   sk.skDstCache = dst;
 }
 /** sk_dst_reset. */
+/* notrace */
 export function skDstReset(sk: Sock): void {
   skDstSet(sk, null);
 }
+/* notrace */
 export function __skDstReset(sk: Sock): void {
   __skDstSet(sk, null);
 }
@@ -970,6 +1005,7 @@ export function skDstCheck(sk: Sock, cookie: number): DstEntry | null {
   return __skDstCheck(sk, cookie);
 }
 /** sk_dst_confirm: the next packet out tells the neighbour entry that its neighbour is alive. */
+/* notrace */
 export function skDstConfirm(sk: Sock): void {
   sk.skDstPendingConfirm = true;
 }
@@ -978,6 +1014,7 @@ const GSO_LEGACY_MAX_SIZE = 65536;
 const MAX_TCP_HEADER = 144;
 
 /** net_gso_ok: whether `features` can send super-packets of SKB_GSO_* kind `gsoType` (0 = any can). */
+/* notrace */
 export function netGsoOk(features: number, gsoType: number): boolean {
   let need = 0;
   if ((gsoType & 1) !== 0) need |= NETIF_F_TSO;
@@ -988,6 +1025,7 @@ export function netGsoOk(features: number, gsoType: number): boolean {
 }
 
 /** sk_can_gso. */
+/* notrace */
 export function skCanGso(sk: Sock): boolean {
   return netGsoOk(sk.skRouteCaps, sk.skGsoType);
 }
@@ -1016,28 +1054,32 @@ export function skSetupCaps(sk: Sock, dst: DstEntry): void {
   sk.skGsoMaxSegs = maxSegs;
 }
 
-// ---- memory accounting --------------------------------------------------------------------------------------------------------
+// ---- memory accounting ----------------------------------------------------------------------------------------------
 
 const SK_MEM_QUANTUM = 4096;
 const SK_MEM_SEND = 0;
 const SK_MEM_RECV = 1;
 
+/* notrace */
 function skMemPages(amt: number): number {
   return (amt + SK_MEM_QUANTUM - 1) >> 12;
 }
 
 /** sk_has_account: whether the protocol accounts memory at all. */
+/* notrace */
 export function skHasAccount(sk: Sock): boolean {
   return sk.skProtMem !== null;
 }
 
 /** sk_under_memory_pressure. */
+/* notrace */
 export function skUnderMemoryPressure(sk: Sock): boolean {
   const mem = sk.skProtMem;
   return mem !== null && mem.pressure;
 }
 
 /** sk_memory_allocated: pages of 4 KiB that the protocol holds on this machine. */
+/* notrace */
 export function skMemoryAllocated(sk: Sock): number {
   return sk.skProtMem !== null ? sk.skProtMem.allocated : 0;
 }
@@ -1057,11 +1099,13 @@ export function skLeaveMemoryPressure(sk: Sock): void {
   sk.skProt.memoryPressureChanged?.(sk, false);
 }
 
+/* notrace */
 export function skSocketsAllocated(sk: Sock): number {
   return sk.skProtMem !== null ? sk.skProtMem.sockets : 0;
 }
 
 /** sk_prot_mem_limits: pages. */
+/* notrace */
 export function skProtMemLimits(sk: Sock, index: number): number {
   const limits = sk.skProt.sysctlMem?.(sk.net);
   return limits !== undefined ? (limits[index] as number) : Infinity;
@@ -1114,6 +1158,7 @@ export function __skMemReduceAllocated(sk: Sock, amount: number): void {
 }
 
 /** sk_wmem_schedule: whether `size` more bytes may be queued for sending; reserves them. */
+/* notrace */
 export function skWmemSchedule(sk: Sock, size: number): boolean {
   if (sk.skProtMem === null) return true;
   const delta = size - sk.skForwardAlloc;
@@ -1121,6 +1166,7 @@ export function skWmemSchedule(sk: Sock, size: number): boolean {
 }
 
 /** sk_rmem_schedule: the same for receiving. */
+/* notrace */
 export function skRmemSchedule(sk: Sock, _skb: number, size: number): boolean {
   if (sk.skProtMem === null) return true;
   const delta = size - sk.skForwardAlloc;
@@ -1137,6 +1183,7 @@ export function skForcedMemSchedule(sk: Sock, size: number): void {
 }
 
 /** sk_unused_reserved_mem. */
+/* notrace */
 export function skUnusedReservedMem(sk: Sock): number {
   if (sk.skReservedMem === 0) return 0;
   const unused = sk.skReservedMem - sk.skWmemQueued - sk.skRmemAlloc;
@@ -1151,17 +1198,20 @@ export function __skMemReclaim(sk: Sock, amount: number): void {
 }
 
 /** sk_mem_reclaim. */
+/* notrace */
 export function skMemReclaim(sk: Sock): void {
   if (sk.skProtMem === null) return;
   const reclaimable = sk.skForwardAlloc - skUnusedReservedMem(sk);
   if (reclaimable >= SK_MEM_QUANTUM) __skMemReclaim(sk, reclaimable);
 }
 /** sk_mem_reclaim_final. */
+/* notrace */
 export function skMemReclaimFinal(sk: Sock): void {
   sk.skReservedMem = 0;
   skMemReclaim(sk);
 }
 /** sk_mem_reclaim_partial: keeps a page. */
+/* notrace */
 export function skMemReclaimPartial(sk: Sock): void {
   if (sk.skProtMem === null) return;
   const reclaimable = sk.skForwardAlloc - skUnusedReservedMem(sk);
@@ -1169,24 +1219,28 @@ export function skMemReclaimPartial(sk: Sock): void {
 }
 
 /** sk_mem_charge: uses `size` bytes of what was scheduled. */
+/* notrace */
 export function skMemCharge(sk: Sock, size: number): void {
   if (sk.skProtMem === null) return;
   sk.skForwardAlloc -= size;
 }
 /** sk_mem_uncharge. */
+/* notrace */
 export function skMemUncharge(sk: Sock, size: number): void {
   if (sk.skProtMem === null) return;
   sk.skForwardAlloc += size;
   if (sk.skForwardAlloc >= SK_MEM_QUANTUM) skMemReclaim(sk);
 }
 
-// ---- streams: sk_wmem_queued (include/net/sock.h) ------------------------------------------------------------------------------
+// ---- streams: sk_wmem_queued (include/net/sock.h) -------------------------------------------------------------------
 
 /** sk_wmem_queued_add. */
+/* notrace */
 export function skWmemQueuedAdd(sk: Sock, val: number): void {
   sk.skWmemQueued += val;
 }
 /** sk_wmem_free_skb: frees an skb of a write queue. */
+/* notrace */
 export function skWmemFreeSkb(sk: Sock, skb: number): void {
   const truesize = u32[(skb + SKB_TRUESIZE) >>> 2] as number;
   sk.skWmemQueued -= truesize;
@@ -1195,6 +1249,7 @@ export function skWmemFreeSkb(sk: Sock, skb: number): void {
 }
 
 /** sk_stream_moderate_sndbuf: shrinks the send buffer to what is queued, unless the user has set it. */
+/* notrace */
 export function skStreamModerateSndbuf(sk: Sock): void {
   if ((sk.skUserlocks & SOCK_SNDBUF_LOCK) !== 0) return;
   let val = Math.min(sk.skSndbuf, sk.skWmemQueued >> 1);
@@ -1202,16 +1257,18 @@ export function skStreamModerateSndbuf(sk: Sock): void {
   sk.skSndbuf = Math.max(val, SOCK_MIN_SNDBUF);
 }
 
-// ---- page frags ---------------------------------------------------------------------------------------------------------------
+// ---- page frags -----------------------------------------------------------------------------------------------------
 
 /** SKB_FRAG_PAGE_ORDER: 32 KiB. */
 const FRAG_PAGE_SIZE = 32768;
 
 /** sk_page_frag. */
+/* notrace */
 export function skPageFrag(sk: Sock): PageFrag {
   return sk.pageFrag;
 }
 
+/* notrace */
 function pageFragRelease(pfrag: PageFrag): void {
   if (pfrag.page === 0) return;
   putPage(pfrag.page);
@@ -1254,7 +1311,7 @@ export function skPageFragRefill(sk: Sock, pfrag: PageFrag = sk.pageFrag): boole
 /** What a protocol's ioctl returns for a request that it does not know; the caller tries the next, or says ENOTTY. */
 export const ENOIOCTLCMD = 515;
 
-// ---- sock_no_*: the entries of proto_ops that a family refuses --------------------------------------------------------------------
+// ---- sock_no_*: the entries of proto_ops that a family refuses ------------------------------------------------------
 
 export function sockNoAccept(_sock: Socket, _newsock: Socket, _flags: number): number {
   return -EOPNOTSUPP;
@@ -1275,7 +1332,7 @@ export function sockNoShutdown(_sock: Socket, _how: number): number {
   return -EOPNOTSUPP;
 }
 
-// ---- sock_common_*: proto_ops that hand on to the protocol ---------------------------------------------------------------------------
+// ---- sock_common_*: proto_ops that hand on to the protocol ----------------------------------------------------------
 
 /** sock_common_recvmsg. */
 export function sockCommonRecvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number {

@@ -1,16 +1,7 @@
 /** SOL_SOCKET's options (sk_setsockopt and sk_getsockopt of net/core/sock.c), and SOL_SOCKET's control messages. */
 
 import { CAP_NET_ADMIN, CAP_NET_RAW, nsCapable } from "../../kernel/capability.ts";
-import {
-  EACCES,
-  EDOM,
-  EINVAL,
-  ENODEV,
-  ENOPROTOOPT,
-  ENOTCONN,
-  EOPNOTSUPP,
-  EPERM,
-} from "../../uapi/errno.ts";
+import { EACCES, EDOM, EINVAL, ENODEV, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
 import {
   SOF_TIMESTAMPING_BIND_PHC,
   SOF_TIMESTAMPING_OPT_ID,
@@ -95,6 +86,7 @@ import {
 } from "../../uapi/socket.ts";
 import { devGetByIndex, devGetByName } from "./dev.ts";
 import { SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF } from "./netns_core.ts";
+import type { Cmsg, ErrBox, Msghdr, OptVal, Sock, SockAddr, Socket } from "./sock.ts";
 import {
   SOCK_BROADCAST,
   SOCK_DBG,
@@ -123,7 +115,6 @@ import {
   sockResetFlag,
   sockSetFlag,
 } from "./sock.ts";
-import type { Cmsg, ErrBox, Msghdr, OptVal, Sock, SockAddr, Socket } from "./sock.ts";
 
 /** struct linger: seconds. */
 export interface Linger {
@@ -153,6 +144,7 @@ const CLOCK_MONOTONIC = 1;
  * An integer option's value: a number, or at least four bytes of it (little-endian, as the ABI has it). NaN = neither,
  * which the caller answers with EINVAL.
  */
+/* notrace */
 export function optvalInt(optval: OptVal): number {
   if (typeof optval === "number") return optval | 0;
   if (optval instanceof Uint8Array && optval.length >= 4) {
@@ -162,6 +154,7 @@ export function optvalInt(optval: OptVal): number {
 }
 
 /** sock_valbool_flag. */
+/* notrace */
 export function sockValboolFlag(sk: Sock, bit: number, valbool: boolean): void {
   if (valbool) sockSetFlag(sk, bit);
   else sockResetFlag(sk, bit);
@@ -177,6 +170,7 @@ function sockSetTimeout(optval: OptVal): number {
   return tv.tvSec * 1e6 + Math.ceil(tv.tvUsec / 1000) * 1000;
 }
 
+/* notrace */
 function sockGetTimeout(timeo: number): Timeval {
   if (timeo === Number.POSITIVE_INFINITY) return { tvSec: 0, tvUsec: 0 };
   return { tvSec: Math.floor(timeo / 1e6), tvUsec: timeo % 1e6 };
@@ -241,9 +235,11 @@ function sockSetTimestamp(sk: Sock, valbool: boolean, isNew: boolean, ns: boolea
 /** SOF_TIMESTAMPING_* that exist, beyond those of the headers. */
 const SOF_TIMESTAMPING_ALL = 0x7ffff;
 
+/* notrace */
 function skIsTcp(sk: Sock): boolean {
   return skIsInet(sk) && sk.skType === SOCK_STREAM && sk.skProtocol === 6;
 }
+/* notrace */
 function skIsInet(sk: Sock): boolean {
   return sk.skcFamily === AF_INET || sk.skcFamily === AF_INET6;
 }
@@ -493,6 +489,7 @@ export function sockGenCookie(sk: Sock): number {
 }
 let cookieNext = 0;
 
+/* notrace */
 function flagNum(sk: Sock, bit: number): number {
   return sockFlag(sk, bit) ? 1 : 0;
 }
@@ -665,7 +662,7 @@ export function sockGetsockopt(sock: Socket, _level: number, optname: number, er
   }
 }
 
-// ---- control messages of a send ---------------------------------------------------------------------------------------------------
+// ---- control messages of a send -------------------------------------------------------------------------------------
 
 /** struct sockcm_cookie: what SOL_SOCKET's control messages ask of one send. */
 export interface SockcmCookie {
@@ -704,7 +701,8 @@ export function __sockCmsgSend(sk: Sock, cmsg: Cmsg, sockc: SockcmCookie): numbe
       return 0;
     case SO_PRIORITY:
       if (typeof val !== "number") return -EINVAL;
-      if (!((val >= 0 && val <= 6) || nsCapable(sk.net, CAP_NET_RAW) || nsCapable(sk.net, CAP_NET_ADMIN))) return -EPERM;
+      if (!((val >= 0 && val <= 6) || nsCapable(sk.net, CAP_NET_RAW) || nsCapable(sk.net, CAP_NET_ADMIN)))
+        return -EPERM;
       sockc.priority = val;
       return 0;
     // SCM_RIGHTS and SCM_CREDENTIALS are AF_UNIX's, and are passed over by the others.

@@ -7,25 +7,31 @@ import type { Sock } from "./sock.ts";
 import { skMemReclaimFinal, skWakeWriters, sockError } from "./sock.ts";
 
 /** sk_stream_min_wspace: a third of what is queued must be free before a writer is woken. */
+/* notrace */
 export function skStreamMinWspace(sk: Sock): number {
   return sk.skWmemQueued >> 1;
 }
+/* notrace */
 export function skStreamWspace(sk: Sock): number {
   return sk.skSndbuf - sk.skWmemQueued;
 }
 
 /** __sk_stream_memory_free: whether there is send buffer left. `wake`: asked in order to wake a writer. */
+/* notrace */
 export function __skStreamMemoryFree(sk: Sock, wake: number): boolean {
   if (sk.skWmemQueued >= sk.skSndbuf) return false;
   return sk.skProt.streamMemoryFree !== undefined ? sk.skProt.streamMemoryFree(sk, wake) : true;
 }
+/* notrace */
 export function skStreamMemoryFree(sk: Sock): boolean {
   return __skStreamMemoryFree(sk, 0);
 }
 /** __sk_stream_is_writeable. */
+/* notrace */
 export function __skStreamIsWriteable(sk: Sock, wake: number): boolean {
   return sk.skSndbuf - sk.skWmemQueued >= sk.skWmemQueued >> 1 && __skStreamMemoryFree(sk, wake);
 }
+/* notrace */
 export function skStreamIsWriteable(sk: Sock): boolean {
   return __skStreamIsWriteable(sk, 0);
 }

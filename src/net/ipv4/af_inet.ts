@@ -59,24 +59,29 @@ import {
 } from "../../uapi/tcp.ts";
 import { datagramPoll, skSetPeekOff } from "../core/datagram.ts";
 import { devAddPack } from "../core/dev.ts";
-import { registerPernetSubsys } from "../core/net_namespace.ts";
 import type { Net } from "../core/net_namespace.ts";
+import { registerPernetSubsys } from "../core/net_namespace.ts";
 import { skbQueuePurge } from "../core/skbuff.ts";
+import type { Msghdr, Proto, ProtoOps, Sock, SockAddr, Socket } from "../core/sock.ts";
 import {
   __skDstCheck,
   ENOIOCTLCMD,
   ErrBox,
   RCV_SHUTDOWN,
   SHUTDOWN_MASK,
+  SOCK_BINDADDR_LOCK,
+  SOCK_BINDPORT_LOCK,
+  SOCK_DEAD,
+  SOCK_LINGER,
+  SS_CONNECTED,
+  SS_CONNECTING,
+  SS_DISCONNECTING,
+  SS_UNCONNECTED,
   skAlloc,
   skCommonRelease,
   skDstReset,
   skMemReclaimFinal,
   skSetupCaps,
-  SOCK_BINDADDR_LOCK,
-  SOCK_BINDPORT_LOCK,
-  SOCK_DEAD,
-  SOCK_LINGER,
   sockCommonGetsockopt,
   sockCommonSetsockopt,
   sockError,
@@ -85,19 +90,14 @@ import {
   sockInitData,
   sockNoAccept,
   sockNoListen,
-  SS_CONNECTED,
-  SS_CONNECTING,
-  SS_DISCONNECTING,
-  SS_UNCONNECTED,
 } from "../core/sock.ts";
-import type { Msghdr, Proto, ProtoOps, Sock, SockAddr, Socket } from "../core/sock.ts";
-import { sockRegister } from "../socket.ts";
 import type { NetProtoFamily } from "../socket.ts";
+import { sockRegister } from "../socket.ts";
 import { arpInit } from "./arp.ts";
 import { devinetInit } from "./devinet.ts";
 import { inetAddrType, ipFibInit } from "./fib_frontend.ts";
-import { FLOWI_FLAG_ANYSRC, flowi4InitOutput } from "./flow.ts";
 import type { FlowI4 } from "./flow.ts";
+import { FLOWI_FLAG_ANYSRC, flowi4InitOutput } from "./flow.ts";
 import { icmpInit, icmpProtocol } from "./icmp.ts";
 import { igmpProtocol, ipMcDropSocket } from "./igmp.ts";
 import { inetCskListenStart } from "./inet_connection_sock.ts";
@@ -115,7 +115,7 @@ import { tcpPoll, tcpSendmsg, tcpSetRcvlowat } from "./tcp.ts";
 import { tcpProt, tcpV4Init } from "./tcp_ipv4.ts";
 import { udpInit, udpPoll, udpProt } from "./udp.ts";
 
-// ---- inetsw ---------------------------------------------------------------------------------------------------------------
+// ---- inetsw ---------------------------------------------------------------------------------------------------------
 
 export const INET_PROTOSW_REUSE = 0x01;
 export const INET_PROTOSW_PERMANENT = 0x02;
@@ -161,7 +161,7 @@ export function inetUnregisterProtosw(p: InetProtosw): number {
   return 0;
 }
 
-// ---- socket(2) --------------------------------------------------------------------------------------------------------------
+// ---- socket(2) ------------------------------------------------------------------------------------------------------
 
 /** inet_create: net_families[AF_INET]->create. */
 export function inetCreate(net: Net, sock: Socket, protocol: number, kern: boolean): number {
@@ -229,6 +229,7 @@ export function inetCreate(net: Net, sock: Socket, protocol: number, kern: boole
   return 0;
 }
 
+/* notrace */
 function inetCreateFail(sock: Socket, sk: Sock, err: number): number {
   skCommonRelease(sk);
   sock.sk = null;
@@ -262,14 +263,16 @@ export function inetRelease(sock: Socket): number {
   return 0;
 }
 
-// ---- bind(2) ------------------------------------------------------------------------------------------------------------------
+// ---- bind(2) --------------------------------------------------------------------------------------------------------
 
 /** inet_can_nonlocal_bind. */
+/* notrace */
 export function inetCanNonlocalBind(net: Net, inet: InetSock): boolean {
   return net.ipv4.sysctlIpNonlocalBind !== 0 || inet.freebind || inet.transparent;
 }
 
 /** inet_addr_valid_or_nonlocal. */
+/* notrace */
 export function inetAddrValidOrNonlocal(net: Net, inet: InetSock, addr: number, type: number): boolean {
   return (
     inetCanNonlocalBind(net, inet) ||
@@ -333,7 +336,7 @@ export function inetAutobind(sk: Sock): number {
   return 0;
 }
 
-// ---- connect(2), listen(2), accept(2) -------------------------------------------------------------------------------------------
+// ---- connect(2), listen(2), accept(2) -------------------------------------------------------------------------------
 
 /** inet_dgram_connect: UDP and raw. It only fixes the peer, so it never waits. */
 export function inetDgramConnect(sock: Socket, addr: SockAddr, flags: number): number {
@@ -436,20 +439,14 @@ export function inetAccept(sock: Socket, newsock: Socket, flags: number): number
   const sk2 = sk1.skProt.accept !== undefined ? sk1.skProt.accept(sk1, flags, acceptErr) : null;
   if (sk2 === null) return acceptErr.value;
   const ok =
-    TCPF_ESTABLISHED |
-    TCPF_SYN_RECV |
-    TCPF_FIN_WAIT1 |
-    TCPF_FIN_WAIT2 |
-    TCPF_CLOSING |
-    TCPF_CLOSE_WAIT |
-    TCPF_CLOSE;
+    TCPF_ESTABLISHED | TCPF_SYN_RECV | TCPF_FIN_WAIT1 | TCPF_FIN_WAIT2 | TCPF_CLOSING | TCPF_CLOSE_WAIT | TCPF_CLOSE;
   bugOn(((1 << sk2.skcState) & ok) === 0, "accepted a socket in a wrong state");
   sockGraft(sk2, newsock);
   newsock.state = SS_CONNECTED;
   return 0;
 }
 
-// ---- names, data, the end -------------------------------------------------------------------------------------------------------
+// ---- names, data, the end -------------------------------------------------------------------------------------------
 
 /** inet_getname: getsockname(2) and, with `peer`, getpeername(2). */
 export function inetGetname(sock: Socket, out: SockAddr, peer: number): number {
@@ -518,9 +515,10 @@ export function inetIoctl(sock: Socket, cmd: number): number {
   return sk.skProt.ioctl !== undefined ? sk.skProt.ioctl(sk, cmd) : -ENOIOCTLCMD;
 }
 
-// ---- routes of connected sockets ---------------------------------------------------------------------------------------------------
+// ---- routes of connected sockets ------------------------------------------------------------------------------------
 
 /** inet_sk_init_flowi4: the flow of a connected socket. */
+/* notrace */
 export function inetSkInitFlowi4(inet: InetSock, fl4: FlowI4): void {
   const opt = inet.inetOpt;
   const daddr = opt !== null && opt.srr !== 0 ? opt.faddr : inet.skcDaddr;
@@ -557,7 +555,7 @@ export function inetSkRebuildHeader(sk: Sock): number {
   return err;
 }
 
-// ---- the tables --------------------------------------------------------------------------------------------------------------------
+// ---- the tables -----------------------------------------------------------------------------------------------------
 
 /** As in the kernel of the walk (2.6.30), `sendmsg` of a stream goes straight to tcp_sendmsg: there is no autobind. */
 export const inetStreamOps: ProtoOps = {
@@ -621,6 +619,7 @@ export const inetSockrawOps: ProtoOps = {
 const inetFamilyOps: NetProtoFamily = { family: PF_INET, symbol: "inet_family_ops", create: inetCreate };
 
 /** inetsw_array: what inet_init loads into inetsw. A function, since the tables of the protocols load after this file. */
+/* notrace */
 function inetswArray(): InetProtosw[] {
   return [
     {

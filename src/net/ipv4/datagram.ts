@@ -8,8 +8,8 @@ import { IPSTATS_MIB_OUTNOROUTES } from "../../uapi/linux_mib.ts";
 import { RTCF_BROADCAST } from "../../uapi/rtnetlink.ts";
 import { AF_INET } from "../../uapi/socket.ts";
 import { TCP_ESTABLISHED } from "../../uapi/tcp.ts";
-import { skDstReset, skDstSet, SOCK_BROADCAST, sockFlag } from "../core/sock.ts";
 import type { Sock, SockAddr } from "../core/sock.ts";
+import { SOCK_BROADCAST, skDstReset, skDstSet, sockFlag } from "../core/sock.ts";
 import type { InetSock } from "./inet_sock.ts";
 import { ipRouteConnect, routeErr } from "./route.ts";
 

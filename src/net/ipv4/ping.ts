@@ -1,7 +1,13 @@
 /** Ping sockets (net/ipv4/ping.c): ICMP echo for programs without CAP_NET_RAW. The port is the echo identifier. */
 
-import { CHECKSUM_NONE, SKB_DATA, SKB_LEN, SKB_NETWORK_HEADER, SKB_TRANSPORT_HEADER } from "../../../assembly/layout.ts";
-import { dv, u32, u8 } from "../../mm/mem.ts";
+import {
+  CHECKSUM_NONE,
+  SKB_DATA,
+  SKB_LEN,
+  SKB_NETWORK_HEADER,
+  SKB_TRANSPORT_HEADER,
+} from "../../../assembly/layout.ts";
+import { dv, u8, u32 } from "../../mm/mem.ts";
 import { SKB_DROP_REASON_NO_SOCKET, SKB_DROP_REASON_SOCKET_RCVBUFF } from "../../uapi/dropreason.ts";
 import {
   EACCES,
@@ -25,7 +31,7 @@ import {
   ICMP_SOURCE_QUENCH,
   NR_ICMP_UNREACH,
 } from "../../uapi/icmp.ts";
-import { INADDR_ANY, IN_MULTICAST, IP_PMTUDISC_DONT } from "../../uapi/in.ts";
+import { IN_MULTICAST, INADDR_ANY, IP_PMTUDISC_DONT } from "../../uapi/in.ts";
 import {
   RT_SCOPE_LINK,
   RT_SCOPE_UNIVERSE,
@@ -61,26 +67,26 @@ import {
   skbPush,
   skbSetIpSummed,
 } from "../core/skbuff.ts";
+import type { Msghdr, Proto, Sock, SockAddr } from "../core/sock.ts";
 import {
   ErrBox,
-  skCommonRelease,
-  skDstReset,
-  skErrorReport,
   SOCK_BINDADDR_LOCK,
   SOCK_BINDPORT_LOCK,
   SOCK_BROADCAST,
   SOCK_LOCALROUTE,
+  skCommonRelease,
+  skDstReset,
+  skErrorReport,
   sockFlag,
   sockQueueRcvSkb,
 } from "../core/sock.ts";
-import type { Msghdr, Proto, Sock, SockAddr } from "../core/sock.ts";
 import { inetAddrValidOrNonlocal } from "./af_inet.ts";
 import { ip4DatagramConnect } from "./datagram.ts";
 import { inetAddrType } from "./fib_frontend.ts";
-import { flowi4InitOutput, FlowI4 } from "./flow.ts";
+import { FlowI4, flowi4InitOutput } from "./flow.ts";
 import { icmpErrConvert } from "./icmp.ts";
 import { InetSock } from "./inet_sock.ts";
-import { getRttos, inetSkFlowiFlags, IpcmCookie, ipcmInitSk } from "./ip.ts";
+import { getRttos, IpcmCookie, inetSkFlowiFlags, ipcmInitSk } from "./ip.ts";
 import { ipAppendData, ipFlushPendingFrames, ipPushPendingFrames } from "./ip_output.ts";
 import {
   ipCmsgRecv,
@@ -92,8 +98,8 @@ import {
   ipv4PktinfoPrepare,
 } from "./ip_sockglue.ts";
 import { msgPeekByte, rawDisconnect } from "./raw.ts";
-import { ipRouteOutputFlow, ipv4SkRedirect, routeErr } from "./route.ts";
 import type { Rtable } from "./route.ts";
+import { ipRouteOutputFlow, ipv4SkRedirect, routeErr } from "./route.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {
@@ -116,7 +122,7 @@ const pingNetOps: PernetOperations = {
   exit(_net: Net): void {},
 };
 
-// ---- identifiers -----------------------------------------------------------------------------------------------------------------
+// ---- identifiers ----------------------------------------------------------------------------------------------------
 
 /** ping_get_port: takes identifier `ident`, or a free one for 0. 0, or 1 when it is in use. */
 export function pingGetPort(sk: Sock, ident: number): number {
@@ -198,7 +204,7 @@ export function pingBind(sk0: Sock, addr: SockAddr): number {
   return 0;
 }
 
-// ---- sending -----------------------------------------------------------------------------------------------------------------------
+// ---- sending --------------------------------------------------------------------------------------------------------
 
 const sendIpc: IpcmCookie = new IpcmCookie();
 const sendFl4: FlowI4 = new FlowI4();
@@ -249,9 +255,7 @@ export function pingV4Sendmsg(sk0: Sock, msg: Msghdr, len: number): number {
     faddr = ipc.opt.faddr;
   }
   const scope =
-    sockFlag(sk, SOCK_LOCALROUTE) ||
-    (msg.flags & MSG_DONTROUTE) !== 0 ||
-    (ipc.opt !== null && ipc.opt.isStrictroute)
+    sockFlag(sk, SOCK_LOCALROUTE) || (msg.flags & MSG_DONTROUTE) !== 0 || (ipc.opt !== null && ipc.opt.isStrictroute)
       ? RT_SCOPE_LINK
       : RT_SCOPE_UNIVERSE;
   if (IN_MULTICAST(daddr)) {
@@ -303,7 +307,7 @@ function pingV4PushPendingFrames(sk: InetSock, fl4: FlowI4, type: number, sequen
   return ipPushPendingFrames(sk, fl4);
 }
 
-// ---- receiving ---------------------------------------------------------------------------------------------------------------------
+// ---- receiving ------------------------------------------------------------------------------------------------------
 
 /** ping_rcv: an echo reply. Consumes the skb; 0 or SKB_DROP_REASON_*. */
 export function pingRcv(skb: number): number {
@@ -391,7 +395,7 @@ export function pingErr(skb: number, offset: number, info: number): void {
   skErrorReport(sk);
 }
 
-// ---- the table -----------------------------------------------------------------------------------------------------------------------
+// ---- the table ------------------------------------------------------------------------------------------------------
 
 function pingClose(sk: Sock, _timeout: number): void {
   skCommonRelease(sk);

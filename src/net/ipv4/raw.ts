@@ -8,7 +8,7 @@ import {
   SKB_TRANSPORT_HEADER,
 } from "../../../assembly/layout.ts";
 import { ipIncStats } from "../../kernel/mib.ts";
-import { dv, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u32 } from "../../mm/mem.ts";
 import { SKB_DROP_REASON_SOCKET_RCVBUFF } from "../../uapi/dropreason.ts";
 import {
   EACCES,
@@ -82,30 +82,30 @@ import {
   skbSetPriority,
   skbSetProtocol,
 } from "../core/skbuff.ts";
+import type { Msghdr, OptVal, Proto, Sock, SockAddr } from "../core/sock.ts";
 import {
   ENOIOCTLCMD,
   ErrBox,
-  skCommonRelease,
-  skDstReset,
-  skErrorReport,
   SOCK_BINDADDR_LOCK,
   SOCK_BROADCAST,
   SOCK_LOCALROUTE,
+  skCommonRelease,
+  skDstReset,
+  skErrorReport,
   sockAllocSendSkb,
   sockFlag,
   sockQueueRcvSkb,
 } from "../core/sock.ts";
-import type { Msghdr, OptVal, Proto, Sock, SockAddr } from "../core/sock.ts";
 import { optvalInt } from "../core/sock_options.ts";
 import { NF_HOOK } from "../netfilter/core.ts";
 import { inetAddrValidOrNonlocal } from "./af_inet.ts";
 import { ip4DatagramConnect } from "./datagram.ts";
 import { inetAddrType } from "./fib_frontend.ts";
-import { FLOWI_FLAG_KNOWN_NH, flowi4InitOutput, FlowI4 } from "./flow.ts";
+import { FLOWI_FLAG_KNOWN_NH, FlowI4, flowi4InitOutput } from "./flow.ts";
 import { icmpErrConvert, icmpOutCount } from "./icmp.ts";
 import { ipMcSfAllow } from "./igmp.ts";
 import { InetSock } from "./inet_sock.ts";
-import { getRttos, inetSkFlowiFlags, IpcmCookie, ipcmInitSk, ipSendCheck } from "./ip.ts";
+import { getRttos, IpcmCookie, inetSkFlowiFlags, ipcmInitSk, ipSendCheck } from "./ip.ts";
 import {
   ipAppendData,
   ipFlushPendingFrames,
@@ -125,8 +125,8 @@ import {
   ipSetsockopt,
   ipv4PktinfoPrepare,
 } from "./ip_sockglue.ts";
-import { ipRouteOutputFlow, ipv4SkRedirect, ipv4SkUpdatePmtu, routeErr } from "./route.ts";
 import type { Rtable } from "./route.ts";
+import { ipRouteOutputFlow, ipv4SkRedirect, ipv4SkUpdatePmtu, routeErr } from "./route.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {
@@ -193,7 +193,7 @@ function rawV4Match(sk: Sock, num: number, raddr: number, laddr: number, dif: nu
   );
 }
 
-// ---- receiving -----------------------------------------------------------------------------------------------------------------
+// ---- receiving ------------------------------------------------------------------------------------------------------
 
 /** icmp_filter: true = the socket does not want this ICMP message. */
 function icmpFilter(sk: RawSock, skb: number): boolean {
@@ -330,13 +330,14 @@ function rawErr(sk: RawSock, skb: number, info: number): void {
   }
 }
 
-// ---- sending ---------------------------------------------------------------------------------------------------------------------
+// ---- sending --------------------------------------------------------------------------------------------------------
 
 const sendIpc: IpcmCookie = new IpcmCookie();
 const sendFl4: FlowI4 = new FlowI4();
 const sendErr: ErrBox = new ErrBox();
 
 /** Byte `at` of what is about to be sent; 0 behind its end. */
+/* notrace */
 export function msgPeekByte(msg: Msghdr, at: number): number {
   let off = msg.iovOff + at;
   for (let i = msg.iovIdx; i < msg.iov.length; i++) {
@@ -383,9 +384,7 @@ export function rawSendmsg(sk0: Sock, msg: Msghdr, len: number): number {
     }
   }
   const scope =
-    sockFlag(sk, SOCK_LOCALROUTE) ||
-    (msg.flags & MSG_DONTROUTE) !== 0 ||
-    (ipc.opt !== null && ipc.opt.isStrictroute)
+    sockFlag(sk, SOCK_LOCALROUTE) || (msg.flags & MSG_DONTROUTE) !== 0 || (ipc.opt !== null && ipc.opt.isStrictroute)
       ? RT_SCOPE_LINK
       : RT_SCOPE_UNIVERSE;
   if (IN_MULTICAST(daddr)) {
@@ -485,12 +484,13 @@ function rawSendHdrinc(
   return err !== 0 ? rawSendError(sk, err) : 0;
 }
 
+/* notrace */
 function rawSendError(sk: RawSock, err: number): number {
   ipIncStats(sk.net, IPSTATS_MIB_OUTDISCARDS);
   return err === -ENOBUFS && !sk.recverr ? 0 : err;
 }
 
-// ---- the sock ----------------------------------------------------------------------------------------------------------------------
+// ---- the sock -------------------------------------------------------------------------------------------------------
 
 /** raw_bind. */
 export function rawBind(sk0: Sock, addr: SockAddr): number {

@@ -12,9 +12,9 @@
 import { getRandomU32Below } from "../../kernel/random.ts";
 import { EADDRINUSE } from "../../uapi/errno.ts";
 import { TCP_ESTABLISHED } from "../../uapi/tcp.ts";
+import type { DstEntry } from "../core/dst.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
-import type { DstEntry } from "../core/dst.ts";
 import { InetSock } from "./inet_sock.ts";
 
 declare module "../core/net_namespace.ts" {
@@ -72,6 +72,7 @@ export class UdpTable {
   }
 }
 
+/* notrace */
 function empty(size: number): (UdpSock | null)[] {
   return new Array<UdpSock | null>(size).fill(null);
 }
@@ -85,6 +86,7 @@ export const udpNetOps: PernetOperations = {
   exit(_net: Net): void {},
 };
 
+/* notrace */
 function mix(h: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x7feb352d);
   h = Math.imul(h ^ (h >>> 15), 0x846ca68b);
@@ -92,17 +94,20 @@ function mix(h: number): number {
 }
 
 /** ipv4_portaddr_hash. */
+/* notrace */
 export function ipv4PortaddrHash(table: UdpTable, saddr: number, port: number): number {
   return mix(Math.imul(saddr ^ table.secret, 0x9e3779b1) ^ port);
 }
 
 /** udp_ehashfn: of a connection, seen from this host. */
+/* notrace */
 export function udpEhashfn(table: UdpTable, laddr: number, lport: number, faddr: number, fport: number): number {
   return mix(mix((laddr ^ Math.imul(faddr, 0x9e3779b1)) + table.secret) ^ ((lport << 16) | fport));
 }
 
-// ---- linking -----------------------------------------------------------------------------------------------------------------
+// ---- linking --------------------------------------------------------------------------------------------------------
 
+/* notrace */
 function link2(table: UdpTable, sk: UdpSock): void {
   const slot = sk.udpPortaddrHash & table.mask;
   const head = table.hash2[slot] as UdpSock | null;
@@ -112,6 +117,7 @@ function link2(table: UdpTable, sk: UdpSock): void {
   table.hash2[slot] = sk;
 }
 
+/* notrace */
 function unlink2(table: UdpTable, sk: UdpSock): void {
   if (sk.prev2 !== null) sk.prev2.next2 = sk.next2;
   else table.hash2[sk.udpPortaddrHash & table.mask] = sk.next2;
@@ -120,6 +126,7 @@ function unlink2(table: UdpTable, sk: UdpSock): void {
   sk.prev2 = null;
 }
 
+/* notrace */
 function link1(table: UdpTable, sk: UdpSock): void {
   const slot = sk.udpPortHash & table.mask;
   const head = table.hash[slot] as UdpSock | null;
@@ -129,6 +136,7 @@ function link1(table: UdpTable, sk: UdpSock): void {
   table.hash[slot] = sk;
 }
 
+/* notrace */
 function unlink1(table: UdpTable, sk: UdpSock): void {
   if (sk.skcPrev !== null) sk.skcPrev.skcNext = sk.skcNext;
   else table.hash[sk.udpPortHash & table.mask] = sk.skcNext as UdpSock | null;
@@ -137,6 +145,7 @@ function unlink1(table: UdpTable, sk: UdpSock): void {
   sk.skcPrev = null;
 }
 
+/* notrace */
 function link4(table: UdpTable, sk: UdpSock): void {
   const slot = sk.udpLrpaHash & table.mask4;
   const head = table.hash4[slot] as UdpSock | null;
@@ -146,6 +155,7 @@ function link4(table: UdpTable, sk: UdpSock): void {
   table.hash4[slot] = sk;
 }
 
+/* notrace */
 function grow(table: UdpTable): void {
   const all = udpAllSocks(table);
   const size = (table.mask + 1) * 2;
@@ -158,6 +168,7 @@ function grow(table: UdpTable): void {
   }
 }
 
+/* notrace */
 function grow4(table: UdpTable): void {
   const old = table.hash4;
   const size = (table.mask4 + 1) * 2;
@@ -173,6 +184,7 @@ function grow4(table: UdpTable): void {
 }
 
 /** Every socket, in table order: multicast, listings. */
+/* notrace */
 export function udpAllSocks(table: UdpTable): UdpSock[] {
   const out: UdpSock[] = [];
   for (let i = 0; i <= table.mask; i++) {
@@ -237,7 +249,7 @@ export function udpUnhash4(sk: UdpSock): void {
   table.count4--;
 }
 
-// ---- ports --------------------------------------------------------------------------------------------------------------------
+// ---- ports ----------------------------------------------------------------------------------------------------------
 
 /** udp_lib_lport_inuse: whether somebody's binding to `num` excludes ours. */
 function udpLibLportInuse(sk: UdpSock, num: number): boolean {
@@ -257,6 +269,7 @@ function udpLibLportInuse(sk: UdpSock, num: number): boolean {
 }
 
 /** inet_is_local_reserved_port. */
+/* notrace */
 function isReserved(net: Net, port: number): boolean {
   const reserved = net.ipv4.sysctlLocalReservedPorts;
   return reserved !== null && reserved.has(port);
@@ -297,17 +310,11 @@ export function udpV4GetPort(sk0: Sock, snum: number): number {
   return 0;
 }
 
-// ---- lookup ----------------------------------------------------------------------------------------------------------------------
+// ---- lookup ---------------------------------------------------------------------------------------------------------
 
 /** compute_score: how well a socket fits; -1 = not at all. `daddr` is the address it must be bound to. */
-function computeScore(
-  sk: UdpSock,
-  saddr: number,
-  sport: number,
-  daddr: number,
-  hnum: number,
-  dif: number,
-): number {
+/* notrace */
+function computeScore(sk: UdpSock, saddr: number, sport: number, daddr: number, hnum: number, dif: number): number {
   if (sk.udpPortHash !== hnum || sk.skcRcvSaddr !== daddr) return -1;
   let score = 2;
   if (sk.skcDaddr !== 0) {
@@ -372,6 +379,7 @@ function reuseportSelectSock(
   return first;
 }
 
+/* notrace */
 function inGroup(sk: UdpSock, first: UdpSock): boolean {
   return (
     sk.skcReuseport !== 0 &&
@@ -426,4 +434,3 @@ export function __udp4LibLookup(
   if (result !== null) return result;
   return udp4LibLookup2(table, saddr, sport, 0, hnum, dif);
 }
-

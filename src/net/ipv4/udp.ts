@@ -10,6 +10,7 @@ import {
   SKB_CSUM_START,
   SKB_DATA,
   SKB_DESTRUCTOR,
+  SKB_DESTRUCTOR_EFREE,
   SKB_FLAG_DST_PENDING_CONFIRM,
   SKB_GSO_UDP_L4,
   SKB_HEAD,
@@ -23,7 +24,7 @@ import {
   SOCKCB_DROPCOUNT,
 } from "../../../assembly/layout.ts";
 import { icmpIncStats, ipIncStats, udpIncStats } from "../../kernel/mib.ts";
-import { dv, u16, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u16, u32 } from "../../mm/mem.ts";
 import {
   SKB_DROP_REASON_NO_SOCKET,
   SKB_DROP_REASON_NOT_SPECIFIED,
@@ -105,8 +106,8 @@ import { putCmsg, sockRecvCmsgs } from "../core/scm.ts";
 import {
   __skbChecksumComplete,
   __skbPull,
-  consumeSkb,
   CSUM_MANGLED_0,
+  consumeSkb,
   csumAdd,
   csumPartial,
   csumTcpUdpMagic,
@@ -138,10 +139,16 @@ import {
   skbSk,
   skbTransportOffset,
 } from "../core/skbuff.ts";
+import type { Cmsg, Msghdr, OptVal, Proto, Sock, SockAddr, Socket } from "../core/sock.ts";
 import {
   __skMemReduceAllocated,
   ENOIOCTLCMD,
   ErrBox,
+  SOCK_BINDADDR_LOCK,
+  SOCK_BINDPORT_LOCK,
+  SOCK_BROADCAST,
+  SOCK_DEAD,
+  SOCK_LOCALROUTE,
   skCommonRelease,
   skDstCheck,
   skDstReset,
@@ -149,25 +156,18 @@ import {
   skErrorReport,
   skMemReclaimFinal,
   skRmemSchedule,
-  SOCK_BINDADDR_LOCK,
-  SOCK_BINDPORT_LOCK,
-  SOCK_BROADCAST,
-  SOCK_DEAD,
-  SOCK_LOCALROUTE,
   sockError,
   sockFlag,
   sockHold,
   sockPut,
 } from "../core/sock.ts";
-import type { Cmsg, Msghdr, OptVal, Proto, Sock, SockAddr, Socket } from "../core/sock.ts";
 import { optvalInt } from "../core/sock_options.ts";
-import { SKB_DESTRUCTOR_EFREE } from "../../../assembly/layout.ts";
 import { inetSockDestruct } from "./af_inet.ts";
 import { __ip4DatagramConnect } from "./datagram.ts";
-import { flowi4InitOutput, FlowI4 } from "./flow.ts";
+import { FlowI4, flowi4InitOutput } from "./flow.ts";
 import { icmpErrConvert, icmpSend } from "./icmp.ts";
 import { ipMcSfAllow } from "./igmp.ts";
-import { getRttos, InetCork, inetSkFlowiFlags, IpcmCookie, ipcmInitSk } from "./ip.ts";
+import { getRttos, InetCork, IpcmCookie, inetSkFlowiFlags, ipcmInitSk } from "./ip.ts";
 import {
   inetCork,
   ipAppendData,
@@ -177,19 +177,27 @@ import {
   ipMakeSkb,
   ipSendSkb,
 } from "./ip_output.ts";
-import { ipCmsgRecvOffset, ipCmsgSend, ipGetsockopt, ipIcmpError, ipRecvError, ipSetsockopt, ipv4PktinfoPrepare } from "./ip_sockglue.ts";
-import { inetAddProtocol } from "./protocol.ts";
+import {
+  ipCmsgRecvOffset,
+  ipCmsgSend,
+  ipGetsockopt,
+  ipIcmpError,
+  ipRecvError,
+  ipSetsockopt,
+  ipv4PktinfoPrepare,
+} from "./ip_sockglue.ts";
 import type { NetProtocol } from "./protocol.ts";
-import { ipRouteOutputFlow, ipv4SkRedirect, ipv4SkUpdatePmtu, routeErr } from "./route.ts";
+import { inetAddProtocol } from "./protocol.ts";
 import type { Rtable } from "./route.ts";
+import { ipRouteOutputFlow, ipv4SkRedirect, ipv4SkUpdatePmtu, routeErr } from "./route.ts";
 import {
   __udp4LibLookup,
+  UdpSock,
   udp4LibLookup4,
   udpHash4,
   udpLibRehash,
   udpLibUnhash,
   udpNetOps,
-  UdpSock,
   udpUnhash4,
   udpV4GetPort,
 } from "./udp.lookup.ts";
@@ -201,7 +209,7 @@ const UDPHDR_SIZE = 8;
 /** Datagrams of one UDP_SEGMENT send. */
 const UDP_MAX_SEGMENTS = 128;
 
-// ---- sending -------------------------------------------------------------------------------------------------------------------
+// ---- sending --------------------------------------------------------------------------------------------------------
 
 // One send at a time runs on a machine; it ends before the packet is received, wherever that is.
 const sendIpc: IpcmCookie = new IpcmCookie();
@@ -344,14 +352,8 @@ export function udpSendmsg(sk: Sock, msg: Msghdr, len: number): number {
 }
 
 /** The do_append_data half of udp_sendmsg: `rt` is null for all but the first call of a datagram. */
-function udpAppend(
-  up: UdpSock,
-  fl4: FlowI4,
-  msg: Msghdr,
-  len: number,
-  rt: Rtable | null,
-  corkreq: boolean,
-): number {
+/* notrace */
+function udpAppend(up: UdpSock, fl4: FlowI4, msg: Msghdr, len: number, rt: Rtable | null, corkreq: boolean): number {
   const ulen = rt !== null ? len + UDPHDR_SIZE : len;
   up.len += ulen;
   let err = ipAppendData(
@@ -372,6 +374,7 @@ function udpAppend(
 }
 
 /** The end of udp_sendmsg: counts what failed for lack of room. */
+/* notrace */
 function udpSendDone(sk: Sock, len: number, err: number): number {
   if (err === 0) return len;
   if (err === -ENOBUFS || err === -EAGAIN) udpIncStats(sk.net, UDP_MIB_SNDBUFERRORS);
@@ -489,7 +492,7 @@ export function udpSpliceEof(sock: Socket): void {
   if (up.pending !== 0 && !up.corkflag) udpPushPendingFrames(up);
 }
 
-// ---- receiving: from IP ------------------------------------------------------------------------------------------------------------
+// ---- receiving: from IP ---------------------------------------------------------------------------------------------
 
 /** udp_rcv: the handler of IPPROTO_UDP. */
 export function udpRcv(skb: number): number {
@@ -548,6 +551,7 @@ export function __udp4LibRcv(skb: number): number {
   return 0;
 }
 
+/* notrace */
 function udpDrop(net: Net, skb: number, reason: number): number {
   udpIncStats(net, UDP_MIB_INERRORS);
   kfreeSkbReason(skb, reason);
@@ -555,6 +559,7 @@ function udpDrop(net: Net, skb: number, reason: number): number {
 }
 
 /** udp4_csum_init and the check itself. */
+/* notrace */
 function udp4CsumOk(skb: number, uh: number, ulen: number, saddr: number, daddr: number): boolean {
   if (dv.getUint16(uh + 6) === 0) {
     u8[skb + SKB_IP_SUMMED] = CHECKSUM_UNNECESSARY;
@@ -726,7 +731,7 @@ function udpRmemRelease(sk: UdpSock, size: number, partial: boolean): void {
   }
 }
 
-// ---- receiving: to the user ------------------------------------------------------------------------------------------------------
+// ---- receiving: to the user -----------------------------------------------------------------------------------------
 
 const rcvErr: ErrBox = new ErrBox();
 
@@ -811,7 +816,7 @@ export function udpIoctl(sk: Sock, cmd: number): number {
   }
 }
 
-// ---- ICMP errors ---------------------------------------------------------------------------------------------------------------------
+// ---- ICMP errors ----------------------------------------------------------------------------------------------------
 
 /** udp_err: `info` is the next hop's MTU of a fragmentation needed. data is at the quoted IP header. */
 export function udpErr(skb: number, info: number): number {
@@ -871,7 +876,7 @@ export function udpErr(skb: number, info: number): number {
   return 0;
 }
 
-// ---- the sock --------------------------------------------------------------------------------------------------------------------------
+// ---- the sock -------------------------------------------------------------------------------------------------------
 
 /** udp_init_sock. */
 export function udpInitSock(sk: Sock): number {
@@ -950,11 +955,13 @@ export function udpAbort(sk: Sock, err: number): number {
   return 0;
 }
 
-// ---- options ------------------------------------------------------------------------------------------------------------------------------
+// ---- options --------------------------------------------------------------------------------------------------------
 
 /** udp_setsockopt. */
 export function udpSetsockopt(sk: Sock, level: number, optname: number, optval: OptVal): number {
-  return level === SOL_UDP ? udpLibSetsockopt(sk as UdpSock, optname, optval) : ipSetsockopt(sk, level, optname, optval);
+  return level === SOL_UDP
+    ? udpLibSetsockopt(sk as UdpSock, optname, optval)
+    : ipSetsockopt(sk, level, optname, optval);
 }
 
 function udpLibSetsockopt(up: UdpSock, optname: number, optval: OptVal): number {
@@ -1011,7 +1018,7 @@ export function udpGetsockopt(sk: Sock, level: number, optname: number, err: Err
   }
 }
 
-// ---- the tables --------------------------------------------------------------------------------------------------------------------------
+// ---- the tables -----------------------------------------------------------------------------------------------------
 
 export const udpProt: Proto = {
   name: "UDP",
