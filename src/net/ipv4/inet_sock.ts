@@ -181,12 +181,7 @@ export class RequestSock extends Sock {
   ecnOk = false;
   acked = false;
   noSrccheck = false;
-  irMark = 0;
   irIif = 0;
-  irLocAddr = 0;
-  irRmtAddr = 0;
-  irNum = 0;
-  irRmtPort = 0;
   /** The options of the SYN, turned around: sent with the SYN-ACK and inherited by the child. */
   ireqOpt: IpOptions | null = null;
   cookieTs = false;
@@ -212,6 +207,38 @@ export class RequestSock extends Sock {
     super();
     this.rskListener = listener;
     this.rskOps = ops;
+  }
+
+  // The #defines of inet_sock.h: a request is found in the ehash by the same fields as a connection.
+  get irLocAddr(): number {
+    return this.skcRcvSaddr;
+  }
+  set irLocAddr(v: number) {
+    this.skcRcvSaddr = v;
+  }
+  get irRmtAddr(): number {
+    return this.skcDaddr;
+  }
+  set irRmtAddr(v: number) {
+    this.skcDaddr = v;
+  }
+  get irNum(): number {
+    return this.skcNum;
+  }
+  set irNum(v: number) {
+    this.skcNum = v;
+  }
+  get irRmtPort(): number {
+    return this.skcDport;
+  }
+  set irRmtPort(v: number) {
+    this.skcDport = v;
+  }
+  get irMark(): number {
+    return this.skMark;
+  }
+  set irMark(v: number) {
+    this.skMark = v;
   }
 }
 

@@ -1,75 +1,886 @@
 /** TCP over IPv4: the way in from IP, the way out to it, connect, ICMP errors, and the tables of pointers. */
 
-import { BugError } from "../../kernel/bug.ts";
+import {
+  MAX_TCP_HEADER,
+  PACKET_HOST,
+  SKB_GSO_TCPV4,
+  TCPCB_TCP_TW_ISN,
+} from "../../../assembly/layout.ts";
+import { SKB_DROP_REASON_NO_SOCKET, SKB_DROP_REASON_NOT_SPECIFIED, SKB_DROP_REASON_PKT_TOO_SMALL, SKB_DROP_REASON_TCP_CSUM, SKB_DROP_REASON_TCP_MINTTL } from "../../uapi/dropreason.ts";
+import { EAFNOSUPPORT, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOENT, EPROTO } from "../../uapi/errno.ts";
+import {
+  ICMP_DEST_UNREACH,
+  ICMP_FRAG_NEEDED,
+  ICMP_HOST_UNREACH,
+  ICMP_NET_UNREACH,
+  ICMP_PARAMETERPROB,
+  ICMP_REDIRECT,
+  ICMP_SOURCE_QUENCH,
+  ICMP_TIME_EXCEEDED,
+  NR_ICMP_UNREACH,
+} from "../../uapi/icmp.ts";
+import { IP_PMTUDISC_DONT, IPPROTO_TCP } from "../../uapi/in.ts";
+import {
+  ICMP_MIB_INERRORS,
+  IPSTATS_MIB_OUTNOROUTES,
+  LINUX_MIB_LISTENOVERFLOWS,
+  LINUX_MIB_OUTOFWINDOWICMPS,
+  LINUX_MIB_TCPMINTTLDROP,
+  TCP_MIB_CSUMERRORS,
+  TCP_MIB_INERRS,
+  TCP_MIB_INSEGS,
+  TCP_MIB_OUTRSTS,
+  TCP_MIB_OUTSEGS,
+} from "../../uapi/linux_mib.ts";
+import { RTCF_BROADCAST, RTCF_MULTICAST, RTN_LOCAL } from "../../uapi/rtnetlink.ts";
+import { AF_INET } from "../../uapi/socket.ts";
+import {
+  TCP_CLOSE,
+  TCP_ESTABLISHED,
+  TCP_LISTEN,
+  TCP_MSS_DEFAULT,
+  TCP_NEW_SYN_RECV,
+  TCP_SYN_RECV,
+  TCP_SYN_SENT,
+  TCP_TIME_WAIT,
+  TCPF_CLOSE,
+  TCPF_LISTEN,
+  TCPHDR_ACK,
+  TCPHDR_FIN,
+  TCPHDR_RST,
+  TCPHDR_SYN,
+} from "../../uapi/tcp.ts";
+import { icmpIncStats, ipIncStats, netIncStats, tcpIncStats } from "../../kernel/mib.ts";
+import { dv, u32 } from "../../mm/mem.ts";
+import { skbData, skbLen, skbPktType, skbSetCsumOffset, skbSetCsumStart, skbHead, skbTransportHeader } from "../../mm/skb.ts";
 import type { DstEntry } from "../core/dst.ts";
-import type { ErrBox, Proto, Sock, SockAddr } from "../core/sock.ts";
-import type { InetConnectionSockAfOps, RequestSock, RequestSockOps, TcpTimewaitSock } from "./inet_sock.ts";
+import { dstMetricAdvmss, dstMtu } from "../core/dst.ts";
+import { secureTcpSeq, secureTcpTsOff } from "../core/secure_seq.ts";
+import { csumTcpUdpMagic, csumTcpUdpNofold } from "../core/checksum.ts";
+import { kfreeSkbReason, pskbMayPull, skbChecksumComplete, skbChecksumInit, skbDev, skbDst } from "../core/skbuff.ts";
+import type { ErrBox, OptVal, Proto, Sock, SockAddr } from "../core/sock.ts";
+import {
+  ErrBox as ErrBoxClass,
+  skAcceptqIsFull,
+  skDstReset,
+  skSetupCaps,
+  SOCK_BINDADDR_LOCK,
+  sockPut,
+} from "../core/sock.ts";
+import { icmpErrConvert } from "./icmp.ts";
+import { inetSkRebuildHeader } from "./af_inet.ts";
+import { FlowI4 } from "./flow.ts";
+import {
+  __inetInheritPort,
+  __inetLookup,
+  __inetLookupEstablished,
+  __inetLookupListener,
+  inetCskGetPort,
+  inetEhashNolisten,
+  inetHash,
+  inetHashConnect,
+  inetPutPort,
+  inetUnhash,
+} from "./inet_hashtables.ts";
+import {
+  inetCskAccept,
+  inetCskPrepareForDestroySock,
+  inetCskReqskQueueDropAndPut,
+  inetCskRouteChildSock,
+  inetCskRouteReq,
+  inetCskRtoBackoff,
+  inetCskUpdatePmtu,
+} from "./inet_connection_sock.ts";
+import { ICSK_TIME_RETRANS } from "./inet_sock.ts";
+import type { InetConnectionSock, InetConnectionSockAfOps, InetSock, RequestSock, RequestSockOps, TcpTimewaitSock } from "./inet_sock.ts";
+import { inetTwskDeschedulePut } from "./inet_timewait_sock.ts";
+import { IP_REPLY_ARG_NOSRCCHECK, ipDontFragment, ipHdr, ipHdrDaddr, ipHdrSaddr, ipHdrTos, ipHdrTtl, IpReplyArg, ipSkAcceptPmtu } from "./ip.ts";
+import { ipBuildAndSendPkt, ipQueueXmit, ipSendUnicastReply } from "./ip_output.ts";
+import { ipGetsockopt, ipIcmpError, ipSetsockopt } from "./ip_sockglue.ts";
+import { inetAddProtocol } from "./protocol.ts";
+import type { NetProtocol } from "./protocol.ts";
+import { ipRouteConnect, ipRouteNewports, routeErr } from "./route.ts";
+import type { Rtable } from "./route.ts";
 import type { Seq } from "./seq.ts";
+import { between, seq, seqAdd, seqRaw, seqSub } from "./seq.ts";
+import {
+  tcpClose,
+  tcpDestroyCommon,
+  tcpDisconnect,
+  tcpDone,
+  tcpDoneWithError,
+  tcpAbort,
+  tcpInitSock,
+  tcpIoctl,
+  tcpRecvmsg,
+  tcpSendmsgLocked,
+  tcpSetState,
+  tcpShutdown,
+} from "./tcp.ts";
+import {
+  __tcpSetRto,
+  ktimeGetSeconds,
+  tcpClockTs,
+  tcpHdr,
+  tcpListendrop,
+  tcpMssClamp,
+  tcpMstampRefresh,
+  tcpNotsentLowat,
+  tcpResetXmitTimer,
+  tcpRtxQueueHead,
+  tcpSegsIn,
+  tcpSkbTimestampUs,
+  TCP_TIMEOUT_INIT,
+  thAckSeq,
+  thDest,
+  thDoff,
+  thFlags,
+  thSeq,
+  thSource,
+} from "./tcp_h.ts";
+import { tcpConnRequest, tcpInitializeRcvMss, tcpRcvEstablished, tcpRcvStateProcess, tcpSimpleRetransmit } from "./tcp_input.ts";
+import {
+  tcpCaOpenreqChild,
+  tcpCheckReq,
+  tcpChildProcess,
+  tcpCreateOpenreqChild,
+  tcpTimewaitStateProcess,
+} from "./tcp_minisocks.ts";
+import { tcpConnect, tcpMakeSynack, tcpReleaseCb, tcpRtxSynack, tcpSyncMss } from "./tcp_output.ts";
+import type { TcpFastopenCookie, TcpRequestSockOps } from "./tcp_sock.ts";
+import {
+  TcpSock,
+  tcpSkbSetAckSeq,
+  tcpSkbSetCbFlags,
+  tcpSkbSetDsfield,
+  tcpSkbSetEndSeq,
+  tcpSkbSetFlags,
+  tcpSkbSetSacked,
+  tcpSkbSetSeq,
+} from "./tcp_sock.ts";
+import { tcpRetransmitTimer } from "./tcp_timer.ts";
+import { tcpGetsockopt, tcpSetsockopt } from "./tcp_sockopt.ts";
 
-export const ipv4Specific: InetConnectionSockAfOps = null as unknown as InetConnectionSockAfOps;
-export const tcpProt: Proto = null as unknown as Proto;
-export const tcpRequestSockOps: RequestSockOps = null as unknown as RequestSockOps;
+// enum tcp_tw_status: what tcp_timewait_state_process asks for.
+export const TCP_TW_SUCCESS = 0;
+export const TCP_TW_RST = 1;
+export const TCP_TW_ACK = 2;
+export const TCP_TW_SYN = 3;
+export const TCP_TW_ACK_OOW = 4;
 
+// ---- in ---------------------------------------------------------------------------------------------------------------------
+
+/** tcp_v4_fill_cb: what the rest of TCP reads of the header, once. */
+function tcpV4FillCb(skb: number, iph: number, th: number): void {
+  const flags = thFlags(th);
+  const s = thSeq(th);
+  tcpSkbSetSeq(skb, s);
+  const syn = (flags & TCPHDR_SYN) >>> 1;
+  const fin = flags & TCPHDR_FIN;
+  tcpSkbSetEndSeq(skb, seqAdd(s, syn + fin + skbLen(skb) - thDoff(th) * 4));
+  tcpSkbSetAckSeq(skb, thAckSeq(th));
+  tcpSkbSetFlags(skb, flags);
+  tcpSkbSetDsfield(skb, ipHdrTos(iph));
+  tcpSkbSetSacked(skb, 0);
+  tcpSkbSetCbFlags(skb, 0);
+  u32[(skb + TCPCB_TCP_TW_ISN) >>> 2] = 0;
+}
+
+/** tcp_checksum_complete: true = wrong. */
+export function tcpChecksumComplete(skb: number): boolean {
+  return skbChecksumComplete(skb) !== 0;
+}
+
+/** tcp_tw_isn: the ISN for a SYN that reopens TIME_WAIT; 0 = none. tcp_conn_request takes it. */
+export function tcpTwIsnTake(skb: number): number {
+  return u32[(skb + TCPCB_TCP_TW_ISN) >>> 2] as number;
+}
+
+const lostRace: ErrBox = new ErrBoxClass();
+const twIsn: ErrBox = new ErrBoxClass();
+
+function discard(skb: number, reason: number): number {
+  kfreeSkbReason(skb, reason === 0 ? SKB_DROP_REASON_NOT_SPECIFIED : reason);
+  return 0;
+}
+
+function badPacket(skb: number, reason: number): number {
+  const net = skbDev(skb).net;
+  if (reason === SKB_DROP_REASON_TCP_CSUM) tcpIncStats(net, TCP_MIB_CSUMERRORS);
+  tcpIncStats(net, TCP_MIB_INERRS);
+  return discard(skb, reason);
+}
+
+/** tcp_v4_rcv: inet_protos[IPPROTO_TCP]->handler. Data starts at the TCP header. Consumes the skb. */
 export function tcpV4Rcv(skb: number): number {
-  throw new BugError("not written yet");
+  const dev = skbDev(skb);
+  const net = dev.net;
+  if (skbPktType(skb) !== PACKET_HOST) return discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
+  tcpIncStats(net, TCP_MIB_INSEGS);
+  if (!pskbMayPull(skb, 20)) return discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
+  const doff = thDoff(skbData(skb)) * 4;
+  if (doff < 20) return badPacket(skb, SKB_DROP_REASON_PKT_TOO_SMALL);
+  if (!pskbMayPull(skb, doff)) return discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
+
+  // From here on no accessor of the header reads outside of the linear part.
+  const iph = ipHdr(skb);
+  const th = tcpHdr(skb);
+  const saddr = ipHdrSaddr(iph);
+  const daddr = ipHdrDaddr(iph);
+  // The pseudo-header goes into skb->csum; the payload is summed when it is read anyway, or now if it is short.
+  if (skbChecksumInit(skb, csumTcpUdpNofold(saddr, daddr, skbLen(skb), IPPROTO_TCP, 0)) !== 0) {
+    return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
+  }
+  const sport = thSource(th);
+  const dport = thDest(th);
+
+  for (;;) {
+    let sk = __inetLookup(net, saddr, sport, daddr, dport, dev.ifindex);
+    if (sk === null) {
+      tcpV4FillCb(skb, iph, th);
+      if (tcpChecksumComplete(skb)) return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
+      tcpV4SendReset(null, skb);
+      return discard(skb, SKB_DROP_REASON_NO_SOCKET);
+    }
+
+    if (sk.skcState === TCP_TIME_WAIT) {
+      const listener = tcpV4TimeWait(sk as TcpTimewaitSock, skb, iph, th);
+      if (listener === null) return 0;
+      // A new SYN ends TIME_WAIT (RFC 9293 §3.6.1): the listener takes it, from a sequence number above the old ones.
+      tcpV4FillCb(skb, iph, th);
+      u32[(skb + TCPCB_TCP_TW_ISN) >>> 2] = twIsn.value;
+      sk = listener;
+    } else if (sk.skcState === TCP_NEW_SYN_RECV) {
+      const req = sk as RequestSock;
+      const listener = req.rskListener;
+      if (tcpChecksumComplete(skb)) return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
+      if (listener.skcState !== TCP_LISTEN) {
+        // The listener was closed: whoever looks now finds nothing.
+        inetCskReqskQueueDropAndPut(listener, req);
+        continue;
+      }
+      tcpV4FillCb(skb, iph, th);
+      lostRace.value = 0;
+      const nsk = tcpCheckReq(listener, skb, req, false, lostRace);
+      if (nsk === null) {
+        if (lostRace.value !== 0) continue;
+        return discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
+      }
+      if (nsk !== listener) {
+        const reason = tcpChildProcess(listener, nsk, skb);
+        if (reason !== 0) {
+          tcpV4SendReset(nsk, skb);
+          return discard(skb, reason);
+        }
+        return 0;
+      }
+      sk = listener;
+    } else {
+      tcpV4FillCb(skb, iph, th);
+    }
+
+    const minTtl = (sk as InetSock).minTtl;
+    if (minTtl !== 0 && ipHdrTtl(iph) < minTtl) {
+      netIncStats(net, LINUX_MIB_TCPMINTTLDROP);
+      return discard(skb, SKB_DROP_REASON_TCP_MINTTL);
+    }
+    if (sk.skcState !== TCP_LISTEN) tcpSegsIn(sk as TcpSock, skb);
+    return tcpV4DoRcv(sk, skb);
+  }
 }
 
+/** do_time_wait of tcp_v4_rcv: returns the listener that takes a new SYN, or null when the skb is dealt with. */
+function tcpV4TimeWait(tw: TcpTimewaitSock, skb: number, iph: number, th: number): Sock | null {
+  tcpV4FillCb(skb, iph, th);
+  if (tcpChecksumComplete(skb)) {
+    badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
+    return null;
+  }
+  const dev = skbDev(skb);
+  switch (tcpTimewaitStateProcess(tw, skb, twIsn)) {
+    case TCP_TW_SYN: {
+      const sk = __inetLookupListener(dev.net, ipHdrSaddr(iph), thSource(th), ipHdrDaddr(iph), thDest(th), dev.ifindex);
+      if (sk !== null) {
+        inetTwskDeschedulePut(tw);
+        return sk;
+      }
+      tcpV4TimewaitAck(tw, skb);
+      break;
+    }
+    case TCP_TW_ACK:
+    case TCP_TW_ACK_OOW:
+      tcpV4TimewaitAck(tw, skb);
+      break;
+    case TCP_TW_RST:
+      tcpV4SendReset(tw, skb);
+      inetTwskDeschedulePut(tw);
+      break;
+    default:
+      break;
+  }
+  discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
+  return null;
+}
+
+/** tcp_v4_do_rcv: a segment for this sock. Consumes the skb. */
 export function tcpV4DoRcv(sk: Sock, skb: number): number {
-  throw new BugError("not written yet");
+  if (sk.skcState === TCP_ESTABLISHED) {
+    tcpRcvEstablished(sk as TcpSock, skb);
+    return 0;
+  }
+  if (tcpChecksumComplete(skb)) return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
+  const reason = tcpRcvStateProcess(sk as TcpSock, skb);
+  if (reason !== 0) {
+    tcpV4SendReset(sk, skb);
+    return discard(skb, reason);
+  }
+  return 0;
 }
 
-export function tcpV4Connect(sk: Sock, addr: SockAddr): number {
-  throw new BugError("not written yet");
+// ---- answers without a connection -----------------------------------------------------------------------------------------------
+
+const replyArg: IpReplyArg = new IpReplyArg(20 + 40);
+const replyView: DataView = new DataView(replyArg.iov.buffer);
+
+function replyHeader(skb: number, s: number, ack: number, flags: number, window: number, len: number): void {
+  const th = tcpHdr(skb);
+  replyArg.iov.fill(0);
+  replyView.setUint16(0, thDest(th));
+  replyView.setUint16(2, thSource(th));
+  replyView.setUint32(4, s >>> 0);
+  replyView.setUint32(8, ack >>> 0);
+  replyView.setUint8(12, (len / 4) << 4);
+  replyView.setUint8(13, flags);
+  replyView.setUint16(14, window);
+  const iph = ipHdr(skb);
+  replyArg.len = len;
+  replyArg.csum = csumTcpUdpNofold(ipHdrDaddr(iph), ipHdrSaddr(iph), len, IPPROTO_TCP, 0);
+  replyArg.csumoffset = 16;
+  replyArg.flags = 0;
+  replyArg.ttl = 0;
+  replyArg.txhash = 0;
+  replyArg.mark = 0;
+  replyArg.priority = 0;
+  replyArg.boundDevIf = 0;
 }
 
-export function tcpV4InitSock(sk: Sock): number {
-  throw new BugError("not written yet");
-}
-
-export function tcpV4DestroySock(sk: Sock): void {
-  throw new BugError("not written yet");
-}
-
+/**
+ * tcp_v4_send_reset (RFC 9293 §3.10.7.1): a RST for a segment that nobody wants; never for a RST. `sk`: whose behalf, or
+ * null.
+ */
 export function tcpV4SendReset(sk: Sock | null, skb: number): void {
-  throw new BugError("not written yet");
+  const th = tcpHdr(skb);
+  const flags = thFlags(th);
+  if (flags & TCPHDR_RST) return;
+  // Without a socket only what was addressed to us is answered, not what was sent to a broadcast address.
+  const rt = skbDst(skb) as Rtable | null;
+  if (sk === null && (rt === null || rt.rtType !== RTN_LOCAL)) return;
+  if (flags & TCPHDR_ACK) {
+    replyHeader(skb, seqRaw(thAckSeq(th)), 0, TCPHDR_RST, 0, 20);
+  } else {
+    const syn = (flags & TCPHDR_SYN) !== 0 ? 1 : 0;
+    const fin = (flags & TCPHDR_FIN) !== 0 ? 1 : 0;
+    const ack = seqRaw(thSeq(th)) + syn + fin + skbLen(skb) - thDoff(th) * 4;
+    replyHeader(skb, 0, ack, TCPHDR_RST | TCPHDR_ACK, 0, 20);
+  }
+  const net = skbDev(skb) !== null ? skbDev(skb).net : (sk as Sock).net;
+  const iph = ipHdr(skb);
+  replyArg.tos = ipHdrTos(iph);
+  if (sk !== null) {
+    replyArg.boundDevIf = sk.skcBoundDevIf;
+    replyArg.mark = sk.skMark;
+    replyArg.flags = (sk as InetSock).transparent ? IP_REPLY_ARG_NOSRCCHECK : 0;
+  }
+  ipSendUnicastReply(net, sk, skb, ipHdrSaddr(iph), ipHdrDaddr(iph), replyArg);
+  tcpIncStats(net, TCP_MIB_OUTSEGS);
+  tcpIncStats(net, TCP_MIB_OUTRSTS);
 }
 
-export function tcpV4SendCheck(sk: Sock, skb: number): void {
-  throw new BugError("not written yet");
+/** tcp_v4_send_ack: an ACK from a sock that is no full connection. tsecr 0 = no timestamps. */
+function tcpV4SendAck(
+  sk: Sock,
+  skb: number,
+  s: number,
+  ack: number,
+  win: number,
+  tsval: number,
+  tsecr: number,
+  oif: number,
+  tos: number,
+): void {
+  const len = tsecr !== 0 ? 32 : 20;
+  replyHeader(skb, s, ack, TCPHDR_ACK, win, len);
+  if (tsecr !== 0) {
+    replyView.setUint32(20, 0x0101080a); // NOP NOP TIMESTAMP 10
+    replyView.setUint32(24, tsval >>> 0);
+    replyView.setUint32(28, tsecr >>> 0);
+  }
+  replyArg.boundDevIf = oif;
+  replyArg.tos = tos;
+  replyArg.mark = sk.skMark;
+  const iph = ipHdr(skb);
+  ipSendUnicastReply(sk.net, null, skb, ipHdrSaddr(iph), ipHdrDaddr(iph), replyArg);
+  tcpIncStats(sk.net, TCP_MIB_OUTSEGS);
 }
 
+/** tcp_v4_timewait_ack. */
+function tcpV4TimewaitAck(tw: TcpTimewaitSock, skb: number): void {
+  tcpV4SendAck(
+    tw,
+    skb,
+    tw.twSndNxt,
+    tw.twRcvNxt,
+    tw.twRcvWnd >>> tw.twRcvWscale,
+    (tcpClockTs() + tw.twTsOffset) >>> 0,
+    tw.twTsRecent,
+    tw.skcBoundDevIf,
+    tw.twTos,
+  );
+}
+
+/** tcp_v4_reqsk_send_ack: an out-of-window segment arrives at a request. */
+function tcpV4ReqskSendAck(sk: Sock, skb: number, req: RequestSock): void {
+  const s = sk.skcState === TCP_LISTEN ? req.sntIsn + 1 : seqRaw((sk as TcpSock).sndNxt);
+  tcpV4SendAck(
+    sk,
+    skb,
+    s,
+    req.rcvNxt,
+    Math.min(req.rskRcvWnd, 65535) >>> req.rcvWscale,
+    (tcpClockTs() + req.tsOff) >>> 0,
+    req.tsRecent,
+    0,
+    ipHdrTos(ipHdr(skb)),
+  );
+}
+
+// ---- checksums ------------------------------------------------------------------------------------------------------------------
+
+/** __tcp_v4_send_check: the pseudo-header's sum goes into the header, the rest is left to whoever sends (PARTIAL). */
 export function __tcpV4SendCheck(skb: number, saddr: number, daddr: number): void {
-  throw new BugError("not written yet");
+  const th = skbTransportHeader(skb);
+  const check = csumTcpUdpMagic(saddr, daddr, skbLen(skb), IPPROTO_TCP, 0);
+  dv.setUint16(th + 16, ~check & 0xffff);
+  skbSetCsumStart(skb, th - skbHead(skb));
+  skbSetCsumOffset(skb, 16);
 }
 
-export function tcpV4Err(skb: number, info: number): number {
-  throw new BugError("not written yet");
+/** tcp_v4_send_check: icsk_af_ops->send_check. */
+export function tcpV4SendCheck(sk: Sock, skb: number): void {
+  __tcpV4SendCheck(skb, (sk as InetSock).inetSaddr, sk.skcDaddr);
 }
 
-export function tcpV4MtuReduced(sk: Sock): void {
-  throw new BugError("not written yet");
-}
+// ---- connect ----------------------------------------------------------------------------------------------------------------------
 
-export function tcpV4ConnRequest(sk: Sock, skb: number): number {
-  throw new BugError("not written yet");
-}
-
-export function tcpV4SynRecvSock(sk: Sock, skb: number, req: RequestSock, dst: DstEntry | null, ownReq: ErrBox): Sock | null {
-  throw new BugError("not written yet");
-}
-
+/** tcp_twsk_unique: may this connection take over a four-tuple that is in TIME_WAIT (RFC 6191)? */
 export function tcpTwskUnique(sk: Sock, tw: TcpTimewaitSock): boolean {
-  throw new BugError("not written yet");
+  const tp = sk as TcpSock;
+  let reuse = sk.net.ipv4.sysctlTcpTwReuse;
+  // 2: for loopback connections only.
+  if (reuse === 2 && tw.skcDaddr >>> 24 !== 127 && tw.skcRcvSaddr >>> 24 !== 127) reuse = 0;
+  if (tw.twTsRecentStamp === 0 || reuse === 0 || ktimeGetSeconds() <= tw.twTsRecentStamp) return false;
+  if (!tp.repair) {
+    const s = (tw.twSndNxt + 65535 + 2) >>> 0;
+    tp.writeSeq = seq(s === 0 ? 1 : s);
+    tp.rxOpt.tsRecent = tw.twTsRecent;
+    tp.rxOpt.tsRecentStamp = tw.twTsRecentStamp;
+  }
+  return true;
 }
 
-export function tcpReqErr(sk: Sock, seq: Seq, abort: boolean): void {
-  throw new BugError("not written yet");
+/** tcp_v4_connect (sk_prot->connect): sends the SYN. 0 or a negative errno. */
+export function tcpV4Connect(sk: Sock, addr: SockAddr): number {
+  const tp = sk as TcpSock;
+  const net = sk.net;
+  if (addr.family !== AF_INET) return -EAFNOSUPPORT;
+  const fl4 = tp.corkFl;
+  const origSport = tp.inetSport;
+  const origDport = addr.port;
+  const rt = ipRouteConnect(fl4, addr.addr, tp.inetSaddr, sk.skcBoundDevIf, IPPROTO_TCP, origSport, origDport, sk);
+  if (rt === null) {
+    if (routeErr.value === -ENETUNREACH) ipIncStats(net, IPSTATS_MIB_OUTNOROUTES);
+    return routeErr.value;
+  }
+  if ((rt.rtFlags & (RTCF_MULTICAST | RTCF_BROADCAST)) !== 0) return -ENETUNREACH;
+  const daddr = fl4.daddr;
+  if (tp.inetSaddr === 0) tp.inetSaddr = fl4.saddr;
+  tp.skcRcvSaddr = tp.inetSaddr;
+  if (tp.rxOpt.tsRecentStamp !== 0 && tp.skcDaddr !== daddr) {
+    // Another peer: what was remembered of the old one's timestamps means nothing.
+    tp.rxOpt.tsRecent = 0;
+    tp.rxOpt.tsRecentStamp = 0;
+    if (!tp.repair) tp.writeSeq = seq(0);
+  }
+  tp.skcDport = origDport;
+  tp.skcDaddr = daddr;
+  tp.icskExtHdrLen = tp.inetOpt !== null ? tp.inetOpt.optlen : 0;
+  tp.rxOpt.mssClamp = TCP_MSS_DEFAULT;
+
+  // The identity of the sock is fixed before it is hashed: SYN_SENT comes first.
+  tcpSetState(sk, TCP_SYN_SENT);
+  let err = inetHashConnect(tp, tcpTwskUnique, inetTwskDeschedulePut);
+  if (err === 0) {
+    const route = ipRouteNewports(fl4, rt, origSport, origDport, tp.inetSport, tp.skcDport, sk);
+    if (route === null) {
+      err = routeErr.value;
+    } else {
+      tp.skGsoType = SKB_GSO_TCPV4;
+      skSetupCaps(sk, route);
+      if (!tp.repair) {
+        if (seqRaw(tp.writeSeq) === 0) {
+          tp.writeSeq = seq(secureTcpSeq(net, tp.inetSaddr, tp.skcDaddr, tp.inetSport, origDport));
+        }
+        tp.tsoffset = secureTcpTsOff(net, tp.inetSaddr, tp.skcDaddr);
+      }
+      tp.inetId = net.kernel.random.u32() & 0xffff;
+      err = tcpConnect(tp);
+      if (err === 0) return 0;
+    }
+  }
+  // This also gives the local port back.
+  tcpSetState(sk, TCP_CLOSE);
+  if ((sk.skUserlocks & SOCK_BINDADDR_LOCK) === 0) {
+    tp.inetSaddr = 0;
+    tp.skcRcvSaddr = 0;
+  }
+  skDstReset(sk);
+  tp.skRouteCaps = 0;
+  tp.skcDport = 0;
+  return err;
 }
 
-export function tcpLdRtoRevert(sk: Sock, seq: Seq): void {
-  throw new BugError("not written yet");
+// ---- ICMP errors --------------------------------------------------------------------------------------------------------------------
+
+/** tcp_v4_mtu_reduced: a router on the path has a smaller MTU (RFC 1191). */
+export function tcpV4MtuReduced(sk: Sock): void {
+  const tp = sk as TcpSock;
+  if (((1 << sk.skcState) & (TCPF_LISTEN | TCPF_CLOSE)) !== 0) return;
+  let mtu = tp.mtuInfo;
+  const dst = inetCskUpdatePmtu(tp, mtu);
+  if (dst === null) return;
+  // A MTU that cannot be used is told to the user.
+  if (mtu < dstMtu(dst) && ipDontFragment(tp, dst)) tp.skErrSoft = EMSGSIZE;
+  mtu = dstMtu(dst);
+  if (tp.pmtudisc !== IP_PMTUDISC_DONT && ipSkAcceptPmtu(tp) && tp.icskPmtuCookie > mtu) {
+    tcpSyncMss(tp, mtu);
+    // What is on the way is too long: it goes again in smaller pieces, and no loss is concluded from it.
+    tcpSimpleRetransmit(tp);
+  }
 }
 
+/** tcp_req_err: an ICMP error for a request. */
+export function tcpReqErr(sk: Sock, s: Seq, abort: boolean): void {
+  const req = sk as RequestSock;
+  if (seqRaw(s) !== req.sntIsn) {
+    netIncStats(sk.net, LINUX_MIB_OUTOFWINDOWICMPS);
+  } else if (abort) {
+    inetCskReqskQueueDropAndPut(req.rskListener, req);
+    tcpListendrop(req.rskListener);
+  }
+}
+
+/** tcp_ld_RTO_revert: the path answered that it is broken, so the backoff was no congestion (RFC 6069). */
+export function tcpLdRtoRevert(sk: Sock, s: Seq): void {
+  const tp = sk as TcpSock;
+  if (s !== tp.sndUna || tp.icskRetransmits === 0 || tp.icskBackoff === 0) return;
+  const skb = tcpRtxQueueHead(tp);
+  if (skb === 0) return;
+  tp.icskBackoff--;
+  tp.icskRto = tp.srttUs !== 0 ? __tcpSetRto(tp) : TCP_TIMEOUT_INIT;
+  tp.icskRto = inetCskRtoBackoff(tp, tp.icskRtoMax);
+  tcpMstampRefresh(tp);
+  const remaining = tp.icskRto - (tp.tcpMstamp - tcpSkbTimestampUs(skb));
+  if (remaining > 0) tcpResetXmitTimer(tp, ICSK_TIME_RETRANS, remaining, false);
+  else tcpRetransmitTimer(tp);
+}
+
+/**
+ * tcp_v4_err: an ICMP error quotes a segment of ours (skb data: the quoted IP header, 8 bytes of TCP readable). Believed
+ * only if its sequence number is in flight (RFC 5927 §4.1).
+ */
+export function tcpV4Err(skb: number, info: number): number {
+  const dev = skbDev(skb);
+  const net = dev.net;
+  const iph = skbData(skb);
+  const th = iph + (dv.getUint8(iph) & 15) * 4;
+  const icmph = skbTransportHeader(skb);
+  const type = dv.getUint8(icmph);
+  const code = dv.getUint8(icmph + 1);
+  const sk = __inetLookupEstablished(net, ipHdrDaddr(iph), thDest(th), ipHdrSaddr(iph), thSource(th), dev.ifindex);
+  if (sk === null) {
+    icmpIncStats(net, ICMP_MIB_INERRORS);
+    return -ENOENT;
+  }
+  if (sk.skcState === TCP_TIME_WAIT) return 0;
+  const s = thSeq(th);
+  if (sk.skcState === TCP_NEW_SYN_RECV) {
+    const abort =
+      type === ICMP_PARAMETERPROB ||
+      type === ICMP_TIME_EXCEEDED ||
+      (type === ICMP_DEST_UNREACH && (code === ICMP_NET_UNREACH || code === ICMP_HOST_UNREACH));
+    tcpReqErr(sk, s, abort);
+    return 0;
+  }
+  if (sk.skcState === TCP_CLOSE) return 0;
+  const tp = sk as TcpSock;
+  if (sk.skcState !== TCP_LISTEN && !between(s, tp.sndUna, tp.sndNxt)) {
+    netIncStats(net, LINUX_MIB_OUTOFWINDOWICMPS);
+    return 0;
+  }
+  let err: number;
+  switch (type) {
+    case ICMP_REDIRECT: {
+      const dst = tp.skDstCache;
+      if (dst !== null) dst.ops.redirect(dst, sk, skb);
+      return 0;
+    }
+    case ICMP_SOURCE_QUENCH:
+      // RFC 6633: ignored.
+      return 0;
+    case ICMP_PARAMETERPROB:
+      err = EPROTO;
+      break;
+    case ICMP_DEST_UNREACH: {
+      if (code > NR_ICMP_UNREACH) return 0;
+      if (code === ICMP_FRAG_NEEDED) {
+        if (sk.skcState === TCP_LISTEN) return 0;
+        tp.mtuInfo = info;
+        tcpV4MtuReduced(sk);
+        return 0;
+      }
+      err = (icmpErrConvert[code] as { errno: number }).errno;
+      if (code === ICMP_NET_UNREACH || code === ICMP_HOST_UNREACH) tcpLdRtoRevert(sk, s);
+      break;
+    }
+    case ICMP_TIME_EXCEEDED:
+      err = EHOSTUNREACH;
+      break;
+    default:
+      return 0;
+  }
+  if (sk.skcState === TCP_SYN_SENT || sk.skcState === TCP_SYN_RECV) {
+    // RFC 9293 §3.9.2.2: nothing is established yet, so the error is hard.
+    if (tp.recverr) ipIcmpError(sk, skb, err, thDest(th), info, th);
+    tcpDoneWithError(sk, err);
+    return 0;
+  }
+  // An established connection survives it (soft error), unless the user wants to hear of it.
+  if (tp.recverr) {
+    ipIcmpError(sk, skb, err, thDest(th), info, th);
+    sk.skErr = err;
+    sk.skErrorReport(sk);
+  } else {
+    sk.skErrSoft = err;
+  }
+  return 0;
+}
+
+// ---- listening ------------------------------------------------------------------------------------------------------------------------
+
+/** tcp_v4_route_req: the addresses of the request, and the route of its SYN-ACK. */
+function tcpV4RouteReq(sk: Sock, skb: number, fl: FlowI4, req: RequestSock): DstEntry | null {
+  const iph = ipHdr(skb);
+  req.irLocAddr = ipHdrDaddr(iph);
+  req.irRmtAddr = ipHdrSaddr(iph);
+  return inetCskRouteReq(sk as InetConnectionSock, fl, req);
+}
+
+function tcpV4InitSeq(skb: number): number {
+  const iph = ipHdr(skb);
+  const th = tcpHdr(skb);
+  return secureTcpSeq(skbDev(skb).net, ipHdrDaddr(iph), ipHdrSaddr(iph), thDest(th), thSource(th));
+}
+
+function tcpV4InitTsOff(sk: Sock, skb: number): number {
+  const iph = ipHdr(skb);
+  return secureTcpTsOff(sk.net, ipHdrDaddr(iph), ipHdrSaddr(iph));
+}
+
+const synackFl: FlowI4 = new FlowI4();
+
+/** tcp_v4_send_synack: 0 or an error of the output path. */
+function tcpV4SendSynack(
+  sk: Sock,
+  dst: DstEntry | null,
+  _fl: FlowI4 | null,
+  req: RequestSock,
+  foc: TcpFastopenCookie | null,
+  synackType: number,
+  synSkb: number,
+): number {
+  const route = dst ?? inetCskRouteReq(sk as InetConnectionSock, synackFl, req);
+  if (route === null) return -1;
+  const skb = tcpMakeSynack(sk as TcpSock, route, req, foc, synackType, synSkb);
+  if (skb === 0) return -1;
+  __tcpV4SendCheck(skb, req.irLocAddr, req.irRmtAddr);
+  const err = ipBuildAndSendPkt(skb, sk, req.irLocAddr, req.irRmtAddr, null, (sk as InetSock).tos);
+  // net_xmit_eval: congestion of the local queue is no failure.
+  return err === 2 ? 0 : err;
+}
+
+/** tcp_v4_conn_request (icsk_af_ops->conn_request): a SYN for a listener. Never one that came by broadcast. */
+export function tcpV4ConnRequest(sk: Sock, skb: number): number {
+  const rt = skbDst(skb) as Rtable | null;
+  if (rt !== null && (rt.rtFlags & (RTCF_BROADCAST | RTCF_MULTICAST)) !== 0) {
+    tcpListendrop(sk);
+    return 0;
+  }
+  return tcpConnRequest(tcpRequestSockOps, tcpRequestSockIpv4Ops, sk as TcpSock, skb);
+}
+
+/** tcp_v4_syn_recv_sock: the handshake is complete: the request becomes a connection. Null if it cannot. */
+export function tcpV4SynRecvSock(
+  sk: Sock,
+  skb: number,
+  req: RequestSock,
+  dst: DstEntry | null,
+  ownReq: ErrBox,
+): Sock | null {
+  if (skAcceptqIsFull(sk)) {
+    netIncStats(sk.net, LINUX_MIB_LISTENOVERFLOWS);
+    tcpListendrop(sk);
+    return null;
+  }
+  const newsk = tcpCreateOpenreqChild(sk, req, skb) as TcpSock | null;
+  if (newsk === null) {
+    tcpListendrop(sk);
+    return null;
+  }
+  const iph = ipHdr(skb);
+  newsk.skGsoType = SKB_GSO_TCPV4;
+  newsk.skcDaddr = req.irRmtAddr;
+  newsk.skcRcvSaddr = req.irLocAddr;
+  newsk.inetSaddr = req.irLocAddr;
+  newsk.skcBoundDevIf = req.skcBoundDevIf;
+  newsk.mcIndex = skbDev(skb).ifindex;
+  newsk.mcTtl = ipHdrTtl(iph);
+  newsk.rcvTos = ipHdrTos(iph);
+  newsk.inetOpt = req.ireqOpt;
+  newsk.icskExtHdrLen = req.ireqOpt !== null ? req.ireqOpt.optlen : 0;
+  newsk.inetId = sk.net.kernel.random.u32() & 0xffff;
+  const route = dst ?? inetCskRouteChildSock(sk, newsk, req);
+  if (route === null) {
+    forcedClose(newsk);
+    tcpListendrop(sk);
+    return null;
+  }
+  skSetupCaps(newsk, route);
+  tcpCaOpenreqChild(newsk, route);
+  tcpSyncMss(newsk, dstMtu(route));
+  newsk.advmss = tcpMssClamp(sk as TcpSock, dstMetricAdvmss(route));
+  tcpInitializeRcvMss(newsk);
+  __inetInheritPort(sk, newsk);
+  ownReq.value = inetEhashNolisten(newsk, req) ? 1 : 0;
+  return newsk;
+}
+
+/** inet_csk_prepare_forced_close and tcp_done. */
+function forcedClose(newsk: TcpSock): void {
+  newsk.inetOpt = null;
+  sockPut(newsk);
+  inetCskPrepareForDestroySock(newsk);
+  newsk.skcNum = 0;
+  tcpDone(newsk);
+}
+
+// ---- birth and death --------------------------------------------------------------------------------------------------------------------
+
+/** tcp_v4_init_sock (sk_prot->init). */
+export function tcpV4InitSock(sk: Sock): number {
+  const tp = sk as TcpSock;
+  tcpInitSock(tp);
+  tp.icskAfOps = ipv4Specific;
+  tp.icskAfOpsSetBy = "tcp_v4_init_sock";
+  return 0;
+}
+
+/** tcp_v4_destroy_sock (sk_prot->destroy). */
+export function tcpV4DestroySock(sk: Sock): void {
+  const tp = sk as TcpSock;
+  tcpDestroyCommon(tp);
+  if (tp.icskBindHash !== null) inetPutPort(sk);
+}
+
+/** tcp_stream_memory_free: false while too much of what was written is unsent (TCP_NOTSENT_LOWAT). */
+function tcpStreamMemoryFree(sk: Sock, wake: number): boolean {
+  const tp = sk as TcpSock;
+  return seqSub(tp.writeSeq, tp.sndNxt) * 2 ** wake < tcpNotsentLowat(tp);
+}
+
+// ---- the tables of pointers -----------------------------------------------------------------------------------------------------------------
+
+/** ipv4_specific: where icsk_af_ops of an IPv4 connection points. */
+export const ipv4Specific: InetConnectionSockAfOps = {
+  symbol: "ipv4_specific",
+  queueXmit: ipQueueXmit,
+  sendCheck: tcpV4SendCheck,
+  rebuildHeader: inetSkRebuildHeader,
+  skRxDstSet(): void {},
+  connRequest: tcpV4ConnRequest,
+  synRecvSock: tcpV4SynRecvSock,
+  netHeaderLen: 20,
+  sockaddrLen: 16,
+  setsockopt: (sk: Sock, level: number, optname: number, optval: OptVal): number =>
+    ipSetsockopt(sk, level, optname, optval),
+  getsockopt: (sk: Sock, level: number, optname: number, err: ErrBox): OptVal => ipGetsockopt(sk, level, optname, err),
+  mtuReduced: tcpV4MtuReduced,
+};
+
+export const tcpRequestSockOps: RequestSockOps = {
+  symbol: "tcp_request_sock_ops",
+  family: AF_INET,
+  rtxSynAck: tcpRtxSynack,
+  sendAck: tcpV4ReqskSendAck,
+  sendReset: tcpV4SendReset,
+  destructor(): void {},
+};
+
+export const tcpRequestSockIpv4Ops: TcpRequestSockOps = {
+  mssClamp: TCP_MSS_DEFAULT,
+  routeReq: tcpV4RouteReq,
+  initSeq: tcpV4InitSeq,
+  initTsOff: tcpV4InitTsOff,
+  sendSynack: tcpV4SendSynack,
+};
+
+export const tcpProt: Proto = {
+  name: "TCP",
+  symbol: "tcp_prot",
+  alloc: (): Sock => new TcpSock(),
+  init: tcpV4InitSock,
+  destroy: tcpV4DestroySock,
+  close: tcpClose,
+  connect: tcpV4Connect,
+  disconnect: tcpDisconnect,
+  accept: inetCskAccept,
+  ioctl: tcpIoctl,
+  shutdown: tcpShutdown,
+  setsockopt: tcpSetsockopt,
+  getsockopt: tcpGetsockopt,
+  sendmsg: (sk, msg, size): number => tcpSendmsgLocked(sk as TcpSock, msg, size),
+  recvmsg: tcpRecvmsg,
+  backlogRcv: tcpV4DoRcv,
+  hash: inetHash,
+  unhash: inetUnhash,
+  getPort: inetCskGetPort,
+  releaseCb: (sk): void => tcpReleaseCb(sk as TcpSock),
+  streamMemoryFree: tcpStreamMemoryFree,
+  diagDestroy: tcpAbort,
+  noAutobind: true,
+  maxHeader: MAX_TCP_HEADER,
+  sysctlMem: (net) => net.ipv4.sysctlTcpMem,
+  sysctlRmem0: (net) => net.ipv4.sysctlTcpRmem[0] as number,
+  sysctlWmem0: (net) => net.ipv4.sysctlTcpWmem[0] as number,
+};
+
+const tcpProtocol: NetProtocol = {
+  symbol: "tcp_protocol",
+  handler: tcpV4Rcv,
+  errHandler: tcpV4Err,
+  icmpStrictTagValidation: true,
+};
+
+/** tcp_v4_init: TCP takes protocol 6. */
 export function tcpV4Init(): void {
-  throw new BugError("not written yet");
+  inetAddProtocol(IPPROTO_TCP, tcpProtocol);
 }
