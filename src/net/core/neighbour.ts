@@ -6,7 +6,7 @@ import { kernel } from "../../kernel/kernel.ts";
 import { getRandomU32Below } from "../../kernel/random.ts";
 import type { TimerList } from "../../kernel/timer.ts";
 import { delTimer, modTimer, timerPending, timerSetup, timerShutdown } from "../../kernel/timer.ts";
-import { dv, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u32 } from "../../mm/mem.ts";
 import { skbLen, skbNetworkOffset, skbProtocol, skbTruesize } from "../../mm/skb.ts";
 import {
   SKB_CONSUMED,
@@ -15,10 +15,12 @@ import {
   SKB_DROP_REASON_NEIGH_HH_FILLFAIL,
   SKB_DROP_REASON_NEIGH_QUEUEFULL,
 } from "../../uapi/dropreason.ts";
-import { EINVAL, ENETDOWN, EPERM } from "../../uapi/errno.ts";
+import { EEXIST, EINVAL, ENETDOWN, ENOBUFS, ENODEV, ENOENT, EPERM } from "../../uapi/errno.ts";
 import {
   NTF_EXT_LEARNED,
+  NTF_PROXY,
   NTF_ROUTER,
+  NTF_USE,
   NUD_CONNECTED,
   NUD_DELAY,
   NUD_FAILED,
@@ -37,6 +39,17 @@ import type { NetDevice } from "./dev.ts";
 import { devQueueXmit, NET_XMIT_DROP } from "./dev.ts";
 import type { DstEntry } from "./dst.ts";
 import type { Net } from "./net_namespace.ts";
+import type { NeighMsg, NetlinkExtAck } from "./rtnetlink.ts";
+import {
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  nlSetErrMsg,
+  RTM_DELNEIGH,
+  RTM_GETNEIGH,
+  RTM_NEWNEIGH,
+  rtnlRegister,
+} from "./rtnetlink.ts";
 import {
   __skbPull,
   consumeSkb,
@@ -46,13 +59,14 @@ import {
   skbClone,
   skbDequeue,
   skbDst,
-  skbQueuePurge,
-  skbQueueTail,
   skbPeekTail,
   skbPush,
+  skbQueuePurge,
+  skbQueueTail,
   skbSk,
 } from "./skbuff.ts";
 import type { Sock } from "./sock.ts";
+import { registerSysctlInt } from "./sysctl_net.ts";
 
 /** struct hh_cache: a ready-made link-layer header and where to send with it. */
 export class HhCache {
@@ -322,12 +336,7 @@ export function neighCreate(tbl: NeighTable, pkey: number, dev: NetDevice): Neig
 }
 
 /** ___neigh_create. `exemptFromGc`: a permanent or externally learned entry, which never counts towards the thresholds. */
-export function __neighCreate(
-  tbl: NeighTable,
-  pkey: number,
-  dev: NetDevice,
-  exemptFromGc: boolean,
-): Neighbour | null {
+export function __neighCreate(tbl: NeighTable, pkey: number, dev: NetDevice, exemptFromGc: boolean): Neighbour | null {
   const state = tbl.state(dev.net);
   const n = neighAlloc(state, pkey, dev, exemptFromGc);
   if (n === null) return null;
@@ -351,10 +360,7 @@ export function __neighCreate(
 function neighAlloc(state: NeighTableState, pkey: number, dev: NetDevice, exemptFromGc: boolean): Neighbour | null {
   if (!exemptFromGc) {
     const entries = state.gcEntries;
-    if (
-      entries >= state.gcThresh3 ||
-      (entries >= state.gcThresh2 && kernel.now > state.lastFlush + 5 * SEC)
-    ) {
+    if (entries >= state.gcThresh3 || (entries >= state.gcThresh2 && kernel.now > state.lastFlush + 5 * SEC)) {
       if (neighForcedGc(state) === 0 && entries >= state.gcThresh3) {
         state.stats.tableFulls++;
         return null;
@@ -840,15 +846,6 @@ function neighSendQueue(neigh: Neighbour): void {
   neigh.arpQueueLenBytes = 0;
 }
 
-/** __neigh_set_probe_once: the upper layer has doubts: ask now. */
-export function neighSetProbeOnce(neigh: Neighbour): void {
-  if (neigh.dead || (neigh.nudState & NUD_FAILED) === 0) return;
-  neigh.updated = kernel.now;
-  neigh.nudState = NUD_INCOMPLETE;
-  neigh.probes = neighMaxProbes(neigh);
-  neighAddTimer(neigh, kernel.now + Math.max(neigh.parms.retransTime, MIN_TIMER));
-}
-
 /** neigh_event_ns: a neighbour asked for us and told its own address with it. The entry, or null. */
 export function neighEventNs(tbl: NeighTable, lladdr: Uint8Array, saddr: number, dev: NetDevice): Neighbour | null {
   const neigh = __neighLookup(tbl, saddr, dev);
@@ -1067,4 +1064,130 @@ export function neighDump(state: NeighTableState): Neighbour[] {
   const out: Neighbour[] = [];
   for (const head of state.buckets) for (let n = head; n !== null; n = n.next) out.push(n);
   return out.sort((a, b) => a.dev.ifindex - b.dev.ifindex || a.primaryKey - b.primaryKey);
+}
+
+// ---- rtnetlink -----------------------------------------------------------------------------------------------------------------
+
+const neighTables: NeighTable[] = [];
+
+function neighFindTable(family: number): NeighTable | null {
+  for (const tbl of neighTables) if (tbl.family === family) return tbl;
+  return null;
+}
+
+/** neigh_add (RTM_NEWNEIGH). */
+function neighAdd(tbl: NeighTable, net: Net, m: object, flags: number, extack: NetlinkExtAck): number {
+  const msg = m as NeighMsg;
+  if (msg.dst === undefined) return nlSetErrMsg(extack, "Network address not specified", -EINVAL);
+  const dev = net.devByIndex.get(msg.ifindex) ?? null;
+  if (msg.ifindex !== 0 && dev === null) return -ENODEV;
+  if (dev !== null && msg.lladdr !== undefined && msg.lladdr.length < dev.addrLen) {
+    return nlSetErrMsg(extack, "Invalid link address", -EINVAL);
+  }
+  const ndmFlags = msg.flags ?? 0;
+  if ((ndmFlags & NTF_PROXY) !== 0) {
+    pneighCreate(tbl, net, msg.dst, dev, ndmFlags);
+    return 0;
+  }
+  if (dev === null) return nlSetErrMsg(extack, "Device not specified", -EINVAL);
+  const state = msg.state ?? NUD_PERMANENT;
+  let update = NEIGH_UPDATE_F_ADMIN | NEIGH_UPDATE_F_OVERRIDE | NEIGH_UPDATE_F_OVERRIDE_ISROUTER;
+  let neigh = neighLookup(tbl, msg.dst, dev);
+  if (neigh === null) {
+    if ((flags & NLM_F_CREATE) === 0) return -ENOENT;
+    const exempt = (state & NUD_PERMANENT) !== 0 || (ndmFlags & NTF_EXT_LEARNED) !== 0;
+    neigh = __neighCreate(tbl, msg.dst, dev, exempt);
+    if (neigh === null) return -ENOBUFS;
+  } else {
+    if ((flags & NLM_F_EXCL) !== 0) return -EEXIST;
+    if ((flags & NLM_F_REPLACE) === 0) update &= ~(NEIGH_UPDATE_F_OVERRIDE | NEIGH_UPDATE_F_OVERRIDE_ISROUTER);
+  }
+  if (msg.protocol !== undefined) neigh.protocol = msg.protocol;
+  if ((ndmFlags & NTF_EXT_LEARNED) !== 0) update |= NEIGH_UPDATE_F_EXT_LEARNED;
+  if ((ndmFlags & NTF_ROUTER) !== 0) update |= NEIGH_UPDATE_F_ISROUTER;
+  if ((ndmFlags & NTF_USE) !== 0) update |= NEIGH_UPDATE_F_USE;
+  const err = neighUpdate(neigh, msg.lladdr ?? null, state, update);
+  if (err === 0 && (ndmFlags & NTF_USE) !== 0) neighEventSend(neigh, 0);
+  return err;
+}
+
+/** neigh_delete (RTM_DELNEIGH). */
+function neighDelete(tbl: NeighTable, net: Net, m: object, _flags: number, extack: NetlinkExtAck): number {
+  const msg = m as NeighMsg;
+  if (msg.dst === undefined) return nlSetErrMsg(extack, "Network address not specified", -EINVAL);
+  const dev = net.devByIndex.get(msg.ifindex) ?? null;
+  if (msg.ifindex !== 0 && dev === null) return -ENODEV;
+  if (((msg.flags ?? 0) & NTF_PROXY) !== 0) return pneighDelete(tbl, net, msg.dst, dev) ? 0 : -ENOENT;
+  if (dev === null) return -EINVAL;
+  const neigh = neighLookup(tbl, msg.dst, dev);
+  if (neigh === null) return -ENOENT;
+  const err = neighUpdate(neigh, null, NUD_FAILED, NEIGH_UPDATE_F_OVERRIDE | NEIGH_UPDATE_F_ADMIN);
+  neighRemoveOne(neigh);
+  return err;
+}
+
+/** A neighbour, or a proxied address (`neigh` null), of a listing. */
+export interface NeighDumpEntry {
+  readonly neigh: Neighbour | null;
+  readonly proxy: PneighEntry | null;
+}
+
+/** neigh_dump_info: NeighDumpEntry objects; `flags` NTF_PROXY asks for the proxied addresses. */
+function neighDumpInfo(tbl: NeighTable, net: Net, filter: object): object[] {
+  const state = tbl.state(net);
+  if ((((filter as Partial<NeighMsg>).flags ?? 0) & NTF_PROXY) !== 0) {
+    return state.pneighs.map((proxy): NeighDumpEntry => ({ neigh: null, proxy }));
+  }
+  return neighDump(state).map((neigh): NeighDumpEntry => ({ neigh, proxy: null }));
+}
+
+/** neigh_table_init: makes a table known to rtnetlink. */
+export function neighInit(tbl: NeighTable): void {
+  if (neighFindTable(tbl.family) !== null) return;
+  neighTables.push(tbl);
+  rtnlRegister(tbl.family, RTM_NEWNEIGH, (net, m, flags, extack) => neighAdd(tbl, net, m, flags, extack), null);
+  rtnlRegister(tbl.family, RTM_DELNEIGH, (net, m, flags, extack) => neighDelete(tbl, net, m, flags, extack), null);
+  rtnlRegister(tbl.family, RTM_GETNEIGH, null, (net, filter) => neighDumpInfo(tbl, net, filter));
+}
+
+// ---- sysctl --------------------------------------------------------------------------------------------------------------------
+
+/** The unit of *_time names that have none: USER_HZ, a hundredth of a second. */
+const USER_HZ_TICK: number = SEC / 100;
+
+/** neigh_sysctl_register: `net.<proto>.neigh.<name>.*`. `state`: the table's own names as well, for "default". */
+export function neighSysctlRegister(
+  net: Net,
+  proto: string,
+  name: string,
+  parms: NeighParms,
+  state: NeighTableState | null,
+): void {
+  const prefix = `net.${proto}.neigh.${name}.`;
+  const again = (): void => {
+    parms.reachableTimeStamp = -Infinity;
+  };
+  const max = 0x7fffffff;
+  registerSysctlInt(net, `${prefix}mcast_solicit`, parms, "mcastProbes", 0);
+  registerSysctlInt(net, `${prefix}ucast_solicit`, parms, "ucastProbes", 0);
+  registerSysctlInt(net, `${prefix}app_solicit`, parms, "appProbes", 0);
+  registerSysctlInt(net, `${prefix}mcast_resolicit`, parms, "mcastReprobes", 0);
+  registerSysctlInt(net, `${prefix}retrans_time`, parms, "retransTime", 0, max, USER_HZ_TICK);
+  registerSysctlInt(net, `${prefix}retrans_time_ms`, parms, "retransTime", 0, max, MSEC);
+  registerSysctlInt(net, `${prefix}base_reachable_time`, parms, "baseReachableTime", 0, max, SEC, again);
+  registerSysctlInt(net, `${prefix}base_reachable_time_ms`, parms, "baseReachableTime", 0, max, MSEC, again);
+  registerSysctlInt(net, `${prefix}delay_first_probe_time`, parms, "delayProbeTime", 0, max, SEC);
+  registerSysctlInt(net, `${prefix}interval_probe_time_ms`, parms, "intervalProbeTime", 1, max, MSEC);
+  registerSysctlInt(net, `${prefix}gc_stale_time`, parms, "gcStaletime", 0, max, SEC);
+  registerSysctlInt(net, `${prefix}unres_qlen_bytes`, parms, "queueLenBytes", 0);
+  // Packets of the size that the byte limit was made from: SKB_TRUESIZE(ETH_FRAME_LEN).
+  registerSysctlInt(net, `${prefix}unres_qlen`, parms, "queueLenBytes", 0, max / 2304, 2304);
+  registerSysctlInt(net, `${prefix}proxy_qlen`, parms, "proxyQlen", 0);
+  registerSysctlInt(net, `${prefix}anycast_delay`, parms, "anycastDelay", 0, max, USER_HZ_TICK);
+  registerSysctlInt(net, `${prefix}proxy_delay`, parms, "proxyDelay", 0, max, USER_HZ_TICK);
+  registerSysctlInt(net, `${prefix}locktime`, parms, "locktime", 0, max, USER_HZ_TICK);
+  if (state === null) return;
+  registerSysctlInt(net, `${prefix}gc_thresh1`, state, "gcThresh1", 0);
+  registerSysctlInt(net, `${prefix}gc_thresh2`, state, "gcThresh2", 0);
+  registerSysctlInt(net, `${prefix}gc_thresh3`, state, "gcThresh3", 0);
 }

@@ -1,385 +1,157 @@
 /**
- * Multicast membership (RFC 1112, RFC 3376): which groups a host listens to on which device, and the IGMPv3 reports that
- * tell routers and snooping switches so. Groups are joined whole: there are no source filters.
+ * Multicast membership: which groups a host listens to on which device, and for which sockets. Joining sets the device's
+ * filter; no IGMP reports are sent, so a querying switch would not learn of it.
  */
 
-import { getRandomU32Below } from "../../kernel/random.ts";
-import type { TimerList } from "../../kernel/timer.ts";
-import { delTimer, modTimerIn, timerSetup, timerShutdown } from "../../kernel/timer.ts";
-import { dv, u8 } from "../../mm/mem.ts";
-import {
-  skbCsumUnnecessary,
-  skbData,
-  skbLen,
-  skbResetNetworkHeader,
-  skbSetCsum,
-  skbSetPriority,
-  skbSetTransportHeader,
-} from "../../mm/skb.ts";
-import { SKB_DROP_REASON_NOT_SPECIFIED } from "../../uapi/dropreason.ts";
 import { EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV } from "../../uapi/errno.ts";
-import { IFF_LOOPBACK, IFF_MULTICAST, IFF_UP } from "../../uapi/if.ts";
-import { IN_LOCAL_MULTICAST, IN_MULTICAST, INADDR_ALLHOSTS_GROUP, IPPROTO_IGMP } from "../../uapi/in.ts";
-import { IP_DF, IPOPT_RA } from "../../uapi/ip.ts";
-import { RT_SCOPE_UNIVERSE } from "../../uapi/rtnetlink.ts";
+import { ARPHRD_ETHER } from "../../uapi/if.ts";
+import { IPPROTO_IGMP } from "../../uapi/in.ts";
 import type { NetDevice } from "../core/dev.ts";
+import { devMcAdd, devMcDel } from "../core/dev.ts";
 import type { Net } from "../core/net_namespace.ts";
-import {
-  __skbChecksumComplete,
-  allocSkb,
-  consumeSkb,
-  ipComputeCsum,
-  kfreeSkbReason,
-  pskbMayPull,
-  skbDev,
-  skbDstSet,
-  skbPut,
-  skbReserve,
-} from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
 import type { InDevice } from "./devinet.ts";
 import { inDevGet, ipDevFind } from "./devinet.ts";
 import { FlowI4, flowi4InitOutput } from "./flow.ts";
+import { INADDR_ALLHOSTS_GROUP, ipv4IsMulticast } from "./inet_addr.ts";
 import type { InetSock } from "./inet_sock.ts";
-import {
-  ipcbClear,
-  ipHdr,
-  ipHdrDaddr,
-  ipHdrSetDaddr,
-  ipHdrSetFragOff,
-  ipHdrSetId,
-  ipHdrSetProtocol,
-  ipHdrSetSaddr,
-  ipHdrSetTos,
-  ipHdrSetTtl,
-  ipHdrSetVersionIhl,
-} from "./ip.ts";
-import { ipLocalOut, LL_RESERVED_SPACE } from "./ip_output.ts";
-import type { NetProtocol } from "./protocol.ts";
-import { ipRouteOutputFlow } from "./route.ts";
+import { ipRouteOutputKey, rtCacheFlush } from "./route.ts";
 
-const IGMP_HOST_MEMBERSHIP_QUERY = 0x11;
-const IGMPV2_HOST_MEMBERSHIP_REPORT = 0x16;
-const IGMPV3_HOST_MEMBERSHIP_REPORT = 0x22;
-/** 224.0.0.22: all IGMPv3 routers. */
-const IGMPV3_ALL_MCR = 0xe0000016;
-const IGMPV3_MODE_IS_EXCLUDE = 2;
-const IGMPV3_CHANGE_TO_INCLUDE = 3;
-const IGMPV3_CHANGE_TO_EXCLUDE = 4;
-/** Milliseconds within which an unsolicited report is repeated (RFC 3376 §8.11). */
-const IGMPV3_UNSOLICITED_REPORT_INTERVAL = 1000;
-/** Header with the router alert option (RFC 2113), type of service 0xc0, ttl 1 (RFC 3376 §4). */
-const IGMP_IPHDR = 24;
-const MAX_RECORDS = 100;
-
-/** A record that is still to be reported, and how often. */
-class IgmpRecord {
-  type: number;
-  left: number;
-  constructor(type: number, left: number) {
-    this.type = type;
-    this.left = left;
-  }
+/** ip_eth_mc_map (RFC 1112 §6.4): 01:00:5e and the low 23 bits of the group. */
+export function ipEthMcMap(addr: number, out: Uint8Array): void {
+  out[0] = 0x01;
+  out[1] = 0x00;
+  out[2] = 0x5e;
+  out[3] = (addr >>> 16) & 0x7f;
+  out[4] = (addr >>> 8) & 0xff;
+  out[5] = addr & 0xff;
 }
 
-/** What a device has to say. */
-class IgmpDev {
-  readonly inDev: InDevice;
-  readonly records: Map<number, IgmpRecord> = new Map();
-  /** mr_ifc_timer: changes. mr_gq_timer: answers to a query. */
-  readonly ifcTimer: TimerList;
-  readonly gqTimer: TimerList;
-  /** Groups that a query asked for; 0 = all. */
-  readonly asked: Set<number> = new Set();
-  /** The querier speaks IGMPv2: answer in it. */
-  v2 = false;
-
-  constructor(inDev: InDevice) {
-    this.inDev = inDev;
-    this.ifcTimer = timerSetup(igmpIfcTimerExpire, this);
-    this.gqTimer = timerSetup(igmpGqTimerExpire, this);
-  }
+/** ip_check_mc_rcu: does the host listen to `mcAddr` on the device? Everybody hears IGMP. */
+export function ipCheckMc(inDev: InDevice, mcAddr: number, _srcAddr: number, proto: number): boolean {
+  if (inDev.mcList.size === 0) return false;
+  return inDev.mcList.has(mcAddr | 0) || proto === IPPROTO_IGMP;
 }
 
-const igmpDevs = new WeakMap<InDevice, IgmpDev>();
+const mcHw: Uint8Array = new Uint8Array(6);
 
-function igmpDevOf(inDev: InDevice): IgmpDev {
-  let idev = igmpDevs.get(inDev);
-  if (idev === undefined) {
-    idev = new IgmpDev(inDev);
-    igmpDevs.set(inDev, idev);
-  }
-  return idev;
+function igmpGroupAdded(inDev: InDevice, addr: number): void {
+  if (inDev.dev.type !== ARPHRD_ETHER) return;
+  ipEthMcMap(addr, mcHw);
+  devMcAdd(inDev.dev, mcHw);
 }
 
-/** Is membership of the group anybody's business on this link? */
-function igmpReportable(inDev: InDevice, addr: number): boolean {
-  const { dev } = inDev;
-  if (addr === INADDR_ALLHOSTS_GROUP) return false;
-  if (IN_LOCAL_MULTICAST(addr) && dev.net.ipv4.sysctlIgmpLlmReports === 0) return false;
-  return (dev.flags & (IFF_LOOPBACK | IFF_MULTICAST | IFF_UP)) === (IFF_MULTICAST | IFF_UP);
+function igmpGroupDropped(inDev: InDevice, addr: number): void {
+  if (inDev.dev.type !== ARPHRD_ETHER) return;
+  ipEthMcMap(addr, mcHw);
+  devMcDel(inDev.dev, mcHw);
 }
 
-function igmpChanged(inDev: InDevice, addr: number, type: number): void {
-  if (inDev.dead || !igmpReportable(inDev, addr)) return;
-  const idev = igmpDevOf(inDev);
-  idev.records.set(addr, new IgmpRecord(type, inDev.dev.net.ipv4.sysctlIgmpQrv));
-  modTimerIn(idev.ifcTimer, 2000);
-}
-
-/** ip_mc_inc_group: one more user of the group on the device; the first one is reported. */
+/** ip_mc_inc_group. */
 export function ipMcIncGroup(inDev: InDevice, addr: number): void {
-  const users = inDev.mcList.get(addr) ?? 0;
-  inDev.mcList.set(addr, users + 1);
-  if (users === 0) igmpChanged(inDev, addr, IGMPV3_CHANGE_TO_EXCLUDE);
+  const key = addr | 0;
+  const users = inDev.mcList.get(key) ?? 0;
+  inDev.mcList.set(key, users + 1);
+  if (users !== 0) return;
+  igmpGroupAdded(inDev, addr);
+  // Whether what is sent to the group comes back up is part of cached routes.
+  rtCacheFlush(inDev.dev.net);
 }
 
-/** ip_mc_dec_group: one less; the last one is reported. */
+/** ip_mc_dec_group. */
 export function ipMcDecGroup(inDev: InDevice, addr: number): void {
-  const users = inDev.mcList.get(addr);
-  if (users === undefined) return;
+  const key = addr | 0;
+  const users = inDev.mcList.get(key) ?? 0;
   if (users > 1) {
-    inDev.mcList.set(addr, users - 1);
-    return;
+    inDev.mcList.set(key, users - 1);
+  } else if (users === 1) {
+    inDev.mcList.delete(key);
+    igmpGroupDropped(inDev, addr);
+    rtCacheFlush(inDev.dev.net);
   }
-  inDev.mcList.delete(addr);
-  igmpChanged(inDev, addr, IGMPV3_CHANGE_TO_INCLUDE);
 }
 
-/** ip_mc_up: the device came up: it is in the all-hosts group (RFC 1112 §4), and says what else it is in. */
+/** ip_mc_up: the device is up: the host listens to all-hosts (RFC 1112 §7.2). */
 export function ipMcUp(inDev: InDevice): void {
-  if (!inDev.mcList.has(INADDR_ALLHOSTS_GROUP)) inDev.mcList.set(INADDR_ALLHOSTS_GROUP, 1);
-  for (const addr of inDev.mcList.keys()) igmpChanged(inDev, addr, IGMPV3_CHANGE_TO_EXCLUDE);
+  if (!inDev.mcList.has(INADDR_ALLHOSTS_GROUP | 0)) ipMcIncGroup(inDev, INADDR_ALLHOSTS_GROUP);
 }
 
-/** ip_mc_down: the device went down: there is nobody to tell. */
+/** ip_mc_down. */
 export function ipMcDown(inDev: InDevice): void {
-  const idev = igmpDevs.get(inDev);
-  inDev.mcList.delete(INADDR_ALLHOSTS_GROUP);
-  if (idev === undefined) return;
-  delTimer(idev.ifcTimer);
-  delTimer(idev.gqTimer);
-  idev.records.clear();
-  idev.asked.clear();
+  if (inDev.mcList.has(INADDR_ALLHOSTS_GROUP | 0)) ipMcDecGroup(inDev, INADDR_ALLHOSTS_GROUP);
 }
 
-/** ip_mc_destroy_dev: the device goes away. */
+/** ip_mc_destroy_dev. */
 export function ipMcDestroyDev(inDev: InDevice): void {
-  ipMcDown(inDev);
+  for (const key of inDev.mcList.keys()) igmpGroupDropped(inDev, key >>> 0);
   inDev.mcList.clear();
-  const idev = igmpDevs.get(inDev);
-  if (idev === undefined) return;
-  timerShutdown(idev.ifcTimer);
-  timerShutdown(idev.gqTimer);
-  igmpDevs.delete(inDev);
 }
 
-/** ip_check_mc_rcu: does the host listen to `mcAddr` on the device? */
-export function ipCheckMc(inDev: InDevice, mcAddr: number, _srcAddr: number, _proto: number): boolean {
-  return inDev.mcList.has(mcAddr);
-}
+const findFl: FlowI4 = new FlowI4();
 
-/** ip_mc_find_dev: the device that a membership names by ifindex, by an address, or not at all. */
-function ipMcFindDev(net: Net, multiaddr: number, address: number, ifindex: number): InDevice | null {
-  if (ifindex !== 0) {
-    const dev = net.devByIndex.get(ifindex);
-    return dev === undefined ? null : inDevGet(dev);
-  }
-  if (address !== 0) {
-    const dev = ipDevFind(net, address);
-    return dev === null ? null : inDevGet(dev);
-  }
-  flowi4InitOutput(igmpFl4, 0, 0, 0, RT_SCOPE_UNIVERSE, 0, 0, multiaddr, 0, 0, 0);
-  const rt = ipRouteOutputFlow(net, igmpFl4, null);
-  return rt === null ? null : inDevGet(rt.dev);
+/** ip_mc_find_dev: by ifindex, by the device's address, or by the route to the group. */
+function ipMcFindDev(net: Net, multiaddr: number, address: number, ifindex: number): NetDevice | null {
+  if (ifindex !== 0) return net.devByIndex.get(ifindex) ?? null;
+  if (address !== 0) return ipDevFind(net, address);
+  flowi4InitOutput(findFl, 0, 0, 0, 0, 0, 0, multiaddr, 0, 0, 0);
+  const rt = ipRouteOutputKey(net, findFl);
+  return rt === null ? null : rt.dev;
 }
 
 /**
- * ip_mc_join_group (IP_ADD_MEMBERSHIP). `ifindex` 0 and `address` 0: the route to the group decides. 0, -EINVAL (no
- * multicast address), -ENODEV, -EADDRINUSE (joined already) or -ENOBUFS (igmp_max_memberships).
+ * IP_ADD_MEMBERSHIP: `address` (of a device) and `ifindex` 0 = the route decides. 0, -EINVAL (no multicast address),
+ * -ENODEV, -EADDRINUSE (the socket is a member already) or -ENOBUFS (igmp_max_memberships).
  */
 export function ipMcJoinGroup(sk: Sock, multiaddr: number, address: number, ifindex: number): number {
-  multiaddr >>>= 0;
-  if (!IN_MULTICAST(multiaddr)) return -EINVAL;
-  const inet = sk as InetSock;
-  const inDev = ipMcFindDev(sk.net, multiaddr, address >>> 0, ifindex);
-  if (inDev === null) return -ENODEV;
-  const index = inDev.dev.ifindex;
-  for (const ml of inet.mcList) if (ml.multiaddr === multiaddr && ml.ifindex === index) return -EADDRINUSE;
-  if (inet.mcList.length >= sk.net.ipv4.sysctlIgmpMaxMemberships) return -ENOBUFS;
-  inet.mcList.push({ multiaddr, ifindex: index });
+  if (!ipv4IsMulticast(multiaddr)) return -EINVAL;
+  const { net } = sk;
+  const dev = ipMcFindDev(net, multiaddr, address, ifindex);
+  const inDev = dev === null ? null : inDevGet(dev);
+  if (dev === null || inDev === null) return -ENODEV;
+  const list = (sk as InetSock).mcList;
+  for (const m of list) if (m.multiaddr === multiaddr && m.ifindex === dev.ifindex) return -EADDRINUSE;
+  if (list.length >= net.ipv4.sysctlIgmpMaxMemberships) return -ENOBUFS;
+  list.push({ multiaddr, ifindex: dev.ifindex });
   ipMcIncGroup(inDev, multiaddr);
   return 0;
 }
 
-/** ip_mc_leave_group (IP_DROP_MEMBERSHIP). 0, -ENODEV or -EADDRNOTAVAIL (not joined). */
+/** IP_DROP_MEMBERSHIP. 0, -ENODEV or -EADDRNOTAVAIL. */
 export function ipMcLeaveGroup(sk: Sock, multiaddr: number, address: number, ifindex: number): number {
-  multiaddr >>>= 0;
-  const inet = sk as InetSock;
-  const inDev = ipMcFindDev(sk.net, multiaddr, address >>> 0, ifindex);
-  if (inDev === null && ifindex === 0 && address === 0) return -ENODEV;
-  const index = inDev !== null ? inDev.dev.ifindex : ifindex;
-  const i = inet.mcList.findIndex((ml) => ml.multiaddr === multiaddr && ml.ifindex === index);
-  if (i < 0) return -EADDRNOTAVAIL;
-  inet.mcList.splice(i, 1);
-  if (inDev !== null) ipMcDecGroup(inDev, multiaddr);
-  return 0;
+  const { net } = sk;
+  const list = (sk as InetSock).mcList;
+  const dev = ipMcFindDev(net, multiaddr, address, ifindex);
+  if (dev === null && ifindex === 0 && address === 0) return -ENODEV;
+  for (let i = 0; i < list.length; i++) {
+    const m = list[i] as { multiaddr: number; ifindex: number };
+    if (m.multiaddr !== multiaddr || (dev !== null && m.ifindex !== dev.ifindex)) continue;
+    list.splice(i, 1);
+    leave(net, m);
+    return 0;
+  }
+  return -EADDRNOTAVAIL;
+}
+
+function leave(net: Net, m: { multiaddr: number; ifindex: number }): void {
+  const dev = net.devByIndex.get(m.ifindex);
+  const inDev = dev === undefined ? null : inDevGet(dev);
+  if (inDev !== null) ipMcDecGroup(inDev, m.multiaddr);
 }
 
 /** ip_mc_drop_socket: the socket closes. */
 export function ipMcDropSocket(sk: Sock): void {
-  const inet = sk as InetSock;
-  if (inet.mcList.length === 0) return;
-  const list = inet.mcList;
-  inet.mcList = [];
-  for (const ml of list) {
-    const dev = sk.net.devByIndex.get(ml.ifindex);
-    const inDev = dev === undefined ? null : inDevGet(dev);
-    if (inDev !== null) ipMcDecGroup(inDev, ml.multiaddr);
-  }
+  const list = (sk as InetSock).mcList;
+  if (list === undefined) return;
+  while (list.length > 0) leave(sk.net, list.pop() as { multiaddr: number; ifindex: number });
 }
 
-/** ip_mc_sf_allow: does the socket want what came from `rmtAddr` to `locAddr` on device `dif`? */
+/**
+ * ip_mc_sf_allow: may a datagram to `locAddr` that came in on `dif` go to the socket? A socket that has not joined the
+ * group there gets it all the same while IP_MULTICAST_ALL is set, which it is unless the program cleared it.
+ */
 export function ipMcSfAllow(sk: Sock, locAddr: number, _rmtAddr: number, dif: number): boolean {
-  if (!IN_MULTICAST(locAddr)) return true;
-  const inet = sk as InetSock;
-  const { mcList } = inet;
-  for (let i = 0; i < mcList.length; i++) {
-    if (mcList[i].multiaddr === locAddr && mcList[i].ifindex === dif) return true;
-  }
-  return inet.mcAll;
+  if (!ipv4IsMulticast(locAddr)) return true;
+  const inet = sk as InetSock & { mcAll?: boolean };
+  for (const m of inet.mcList) if (m.multiaddr === locAddr && m.ifindex === dif) return true;
+  return inet.mcAll !== false;
 }
-
-// ---- messages -----------------------------------------------------------------------------------------------------------------
-
-const igmpFl4 = new FlowI4();
-
-/** An skb with `len` bytes of IGMP behind an IP header to `daddr`; 0 = it can't be sent. */
-function igmpAlloc(dev: NetDevice, daddr: number, len: number): number {
-  flowi4InitOutput(igmpFl4, dev.ifindex, 0, 0xc0, RT_SCOPE_UNIVERSE, IPPROTO_IGMP, 0, daddr, 0, 0, 0);
-  const rt = ipRouteOutputFlow(dev.net, igmpFl4, null);
-  if (rt === null) return 0;
-  const reserve = LL_RESERVED_SPACE(dev);
-  const skb = allocSkb(reserve + IGMP_IPHDR + len);
-  if (skb === 0) return 0;
-  ipcbClear(skb);
-  skbReserve(skb, reserve);
-  const iph = skbPut(skb, IGMP_IPHDR + len);
-  u8.fill(0, iph, iph + IGMP_IPHDR + len);
-  skbResetNetworkHeader(skb);
-  skbSetTransportHeader(skb, IGMP_IPHDR);
-  ipHdrSetVersionIhl(iph, IGMP_IPHDR >>> 2);
-  ipHdrSetTos(iph, 0xc0);
-  ipHdrSetFragOff(iph, IP_DF);
-  ipHdrSetId(iph, 0);
-  ipHdrSetTtl(iph, 1);
-  ipHdrSetProtocol(iph, IPPROTO_IGMP);
-  ipHdrSetSaddr(iph, igmpFl4.saddr);
-  ipHdrSetDaddr(iph, daddr);
-  u8[iph + 20] = IPOPT_RA;
-  u8[iph + 21] = 4;
-  skbSetPriority(skb, 7); // TC_PRIO_CONTROL
-  skbDstSet(skb, rt);
-  return skb;
-}
-
-function igmpXmit(dev: NetDevice, skb: number, len: number): void {
-  const igmph = ipHdr(skb) + IGMP_IPHDR;
-  dv.setUint16(igmph + 2, ipComputeCsum(igmph, len));
-  ipLocalOut(dev.net, null, skb);
-}
-
-/** An IGMPv3 report (RFC 3376 §4.2) of the given groups, all of one record type or of each one's own. */
-function igmpv3SendReport(dev: NetDevice, groups: readonly number[], types: readonly number[]): void {
-  for (let at = 0; at < groups.length; at += MAX_RECORDS) {
-    const n = Math.min(groups.length - at, MAX_RECORDS);
-    const len = 8 + 8 * n;
-    const skb = igmpAlloc(dev, IGMPV3_ALL_MCR, len);
-    if (skb === 0) return;
-    const igmph = ipHdr(skb) + IGMP_IPHDR;
-    u8[igmph] = IGMPV3_HOST_MEMBERSHIP_REPORT;
-    dv.setUint16(igmph + 6, n);
-    for (let i = 0; i < n; i++) {
-      u8[igmph + 8 + 8 * i] = types[at + i];
-      dv.setUint32(igmph + 12 + 8 * i, groups[at + i]);
-    }
-    igmpXmit(dev, skb, len);
-  }
-}
-
-function igmpIfcTimerExpire(t: TimerList): void {
-  const idev = t.data as IgmpDev;
-  const groups: number[] = [];
-  const types: number[] = [];
-  for (const [addr, record] of idev.records) {
-    groups.push(addr);
-    types.push(record.type);
-    if (--record.left <= 0) idev.records.delete(addr);
-  }
-  igmpv3SendReport(idev.inDev.dev, groups, types);
-  if (idev.records.size !== 0) {
-    modTimerIn(t, 2000 + 1000 * getRandomU32Below(IGMPV3_UNSOLICITED_REPORT_INTERVAL));
-  }
-}
-
-function igmpGqTimerExpire(t: TimerList): void {
-  const idev = t.data as IgmpDev;
-  const { inDev } = idev;
-  const groups: number[] = [];
-  for (const addr of inDev.mcList.keys()) {
-    if (igmpReportable(inDev, addr) && (idev.asked.has(0) || idev.asked.has(addr))) groups.push(addr);
-  }
-  idev.asked.clear();
-  if (!idev.v2) {
-    igmpv3SendReport(
-      inDev.dev,
-      groups,
-      groups.map(() => IGMPV3_MODE_IS_EXCLUDE),
-    );
-    return;
-  }
-  for (const addr of groups) {
-    const skb = igmpAlloc(inDev.dev, addr, 8);
-    if (skb === 0) return;
-    const igmph = ipHdr(skb) + IGMP_IPHDR;
-    u8[igmph] = IGMPV2_HOST_MEMBERSHIP_REPORT;
-    dv.setUint32(igmph + 4, addr);
-    igmpXmit(inDev.dev, skb, 8);
-  }
-}
-
-/** igmp_heard_query: answers within the time that the querier gives (RFC 3376 §5.2). */
-function igmpHeardQuery(inDev: InDevice, skb: number): void {
-  const igmph = skbData(skb);
-  const len = skbLen(skb);
-  const idev = igmpDevOf(inDev);
-  idev.v2 = len < 12;
-  const code = u8[igmph + 1];
-  // RFC 3376 §4.1.1: tenths of a second; from 128 on a mantissa and an exponent. IGMPv1 (0): ten seconds.
-  const tenths = code === 0 ? 100 : code < 128 || idev.v2 ? code : ((code & 15) | 16) << (((code >>> 4) & 7) + 3);
-  idev.asked.add(dv.getUint32(igmph + 4));
-  if (!idev.gqTimer.pending) modTimerIn(idev.gqTimer, getRandomU32Below(tenths * 100) * 1000);
-}
-
-/** igmp_rcv: the handler of IPPROTO_IGMP. Consumes the skb. */
-export function igmpRcv(skb: number): number {
-  const inDev = inDevGet(skbDev(skb));
-  let ok = inDev !== null && pskbMayPull(skb, 8);
-  if (ok && !skbCsumUnnecessary(skb)) {
-    skbSetCsum(skb, 0);
-    ok = __skbChecksumComplete(skb) === 0;
-  }
-  if (!ok) {
-    kfreeSkbReason(skb, SKB_DROP_REASON_NOT_SPECIFIED);
-    return 0;
-  }
-  // A query that isn't sent to a group is nobody's (RFC 3376 §9.1).
-  if (u8[skbData(skb)] === IGMP_HOST_MEMBERSHIP_QUERY && IN_MULTICAST(ipHdrDaddr(ipHdr(skb)))) {
-    igmpHeardQuery(inDev as InDevice, skb);
-  }
-  consumeSkb(skb);
-  return 0;
-}
-
-/** igmp_protocol: what inet_init registers for IPPROTO_IGMP. */
-export const igmpProtocol: NetProtocol = { symbol: "igmp_protocol", handler: igmpRcv };
