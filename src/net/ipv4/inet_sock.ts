@@ -195,6 +195,9 @@ export class RequestSock extends Sock {
   /** Microseconds: first SYN-ACK sent. */
   snt_synack = 0;
   tsOff = 0;
+  /** TSval of the first and the last SYN-ACK: what the ACK may echo. */
+  sntTsvalFirst = 0;
+  sntTsvalLast = 0;
   tsRecent = 0;
   lastOowAckTime = 0;
   rcvNxt = 0;
@@ -269,6 +272,8 @@ export class TcpTimewaitSock extends Sock {
   /** Seconds, as in ktime_get_seconds. */
   twTsRecentStamp = 0;
   twLastOowAckTime = 0;
+  /** Milliseconds (tcp_clock_ms) when TIME_WAIT proper began: tcp_tw_reuse waits for a second from then on. */
+  twEntryStamp = 0;
   twTxhash = 0;
   twPriority = 0;
 }
