@@ -346,16 +346,6 @@ export function tcpTrimHead(sk: TcpSock, skb: number, len: number): number {
   return 0;
 }
 
-/** skb_shift with the truesize of what moved. */
-function tcpShiftBytes(to: number, from: number, len: number): number {
-  const n = skbShift(to, from, len);
-  if (n !== 0) {
-    u32[(to + SKB_TRUESIZE) >>> 2] += n;
-    u32[(from + SKB_TRUESIZE) >>> 2] -= n;
-  }
-  return n;
-}
-
 /** tcp_eat_one_skb: `src`, the one behind `dst` in the write queue, has given its bytes away. */
 function tcpEatOneSkb(sk: Sock, dst: number, src: number): void {
   tcpSkbSetFlags(dst, tcpSkbFlags(dst) | tcpSkbFlags(src));
@@ -372,7 +362,7 @@ export function tcpGrowSkb(sk: TcpSock, skb: number, amount: number): void {
   const nextSkb = skbNext(skb);
   if (!tcpSkbCanCollapse(skb, nextSkb)) return;
   const nlen = Math.min(amount, skbLen(nextSkb));
-  if (nlen === 0 || tcpShiftBytes(skb, nextSkb, nlen) === 0) return;
+  if (nlen === 0 || skbShift(skb, nextSkb, nlen) === 0) return;
   tcpSkbSetEndSeq(skb, seqAdd(tcpSkbEndSeq(skb), nlen));
   tcpSkbSetSeq(nextSkb, seqAdd(tcpSkbSeq(nextSkb), nlen));
   if (skbLen(nextSkb) === 0) {
@@ -391,7 +381,7 @@ function tcpSkbAppend(to: number, from: number, len: number): boolean {
     skbCopyBits(from, 0, skbPut(to, len), len);
     return true;
   }
-  return tcpShiftBytes(to, from, len) !== 0;
+  return skbShift(to, from, len) !== 0;
 }
 
 /** tcp_collapse_retrans: joins the skb behind `skb` into it. False if that cannot be done. */
