@@ -32,7 +32,7 @@ import {
   IP_PMTUDISC_WANT,
 } from "../../uapi/in.ts";
 import { IP_MF, IP_OFFSET } from "../../uapi/ip.ts";
-import { RTAX_MTU } from "../../uapi/rtnetlink.ts";
+import { RTAX_HOPLIMIT, RTAX_MTU } from "../../uapi/rtnetlink.ts";
 import { AF_INET } from "../../uapi/socket.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { dstMtu, dstMtuLocked } from "../core/dst.ts";
@@ -43,7 +43,6 @@ import type { FlowI4 } from "./flow.ts";
 import type { InetSock } from "./inet_sock.ts";
 import type { IpOptions } from "./ip_opt.ts";
 import type { Rtable } from "./route.ts";
-import { ip4DstHoplimit } from "./route.ts";
 
 /** The smallest MTU that IPv4 works with (RFC 791 §3.2: every module must forward 68 octets). */
 export const IPV4_MIN_MTU = 68;
@@ -414,7 +413,10 @@ export function ipSkbDstMtu(sk: Sock | null, skb: number): number {
 }
 /** ip_select_ttl. */
 export function ipSelectTtl(inet: InetSock, dst: DstEntry): number {
-  return inet.ucTtl >= 0 ? inet.ucTtl : ip4DstHoplimit(dst);
+  if (inet.ucTtl >= 0) return inet.ucTtl;
+  // ip4_dst_hoplimit: not imported, so that this file is loaded before all that make instances of its classes.
+  const hoplimit = dst.metrics[RTAX_HOPLIMIT];
+  return hoplimit !== 0 ? hoplimit : dst.dev.net.ipv4.sysctlIpDefaultTtl;
 }
 
 /** ip_tos2prio: the TC_PRIO_* of the four bits of RFC 1349's type of service (the lowest was ECN's and cost's). */

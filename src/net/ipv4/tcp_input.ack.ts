@@ -34,10 +34,8 @@ import type { Seq } from "./seq.ts";
 import { after, before, between, seqAdd, seqRaw, seqSub } from "./seq.ts";
 import { CA_ACK_ECE, CA_ACK_SLOWPATH, CA_ACK_WIN_UPDATE } from "./tcp_cong.ts";
 import {
-  AckSample,
   ktimeGetSeconds,
   minmaxRunningMin,
-  RateSample,
   TCP_CHRONO_BUSY,
   TCP_ECN_OK,
   TCP_INIT_CWND,
@@ -112,7 +110,6 @@ import {
 } from "./tcp_input.loss.ts";
 import { tcpEcnAcceptCwr, tcpRttTsoptUs } from "./tcp_input.rcv.ts";
 import {
-  TcpSacktagState,
   tcpCheckSackReordering,
   tcpCountDelivered,
   tcpRemoveRenoSacks,
@@ -132,6 +129,7 @@ import {
 import { tcpRateGen, tcpRateSkbDelivered } from "./tcp_rate.ts";
 import { tcpRackAdvance, tcpRackUpdateReoWnd } from "./tcp_recovery.ts";
 import type { TcpSock } from "./tcp_sock.ts";
+import { AckSample, RateSample, TcpSacktagState } from "./tcp_sock.ts";
 import {
   TCPCB_LOST,
   TCPCB_RETRANS,

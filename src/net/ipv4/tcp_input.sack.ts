@@ -39,7 +39,6 @@ import { skbShift } from "../core/skbuff.ts";
 import type { Seq } from "./seq.ts";
 import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
 import {
-  RateSample,
   TCP_MIN_GSO_SIZE,
   tcpAdvanceHighestSack,
   tcpHdr,
@@ -56,6 +55,7 @@ import { TCP_FRAG_IN_RTX_QUEUE, tcpCurrentMss, tcpFragment, tcpSkbCollapseTstamp
 import { tcpRateSkbDelivered } from "./tcp_rate.ts";
 import { tcpRackAdvance } from "./tcp_recovery.ts";
 import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
+import { TcpSacktagState } from "./tcp_sock.ts";
 import {
   TCPCB_EVER_RETRANS,
   TCPCB_LOST,
@@ -85,20 +85,7 @@ const TCP_NUM_SACKS = 4;
 /** tp->rx_opt.sack_ok: a D-SACK was seen. */
 export const TCP_DSACK_SEEN = 4;
 
-/** struct tcp_sacktag_state: what one ACK's tagging found. One is preallocated: ACKs are processed one at a time. */
-export class TcpSacktagState {
-  /** When the first and the last newly SACKed skbs that were never retransmitted were sent: microseconds, 0 = none. */
-  firstSackt = 0;
-  lastSackt = 0;
-  /** The lowest sequence number that was SACKed late: evidence of reordering. */
-  reord: Seq = seq(0);
-  /** Segments newly SACKed, and those reported by D-SACK. */
-  sackDelivered = 0;
-  /** FLAG_*. */
-  flag = 0;
-  mssNow = 0;
-  rate: RateSample = new RateSample();
-}
+export { TcpSacktagState };
 
 /** tcp_sack_reset: forgets the SACK blocks that we would send. */
 export function tcpSackReset(rxOpt: TcpOptionsReceived): void {

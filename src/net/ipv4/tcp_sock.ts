@@ -395,3 +395,18 @@ export interface TcpRequestSockOps {
 export const TCP_SYNACK_NORMAL = 0;
 export const TCP_SYNACK_FASTOPEN = 1;
 export const TCP_SYNACK_COOKIE = 2;
+
+/** struct tcp_sacktag_state: what one ACK's tagging found. One is preallocated: ACKs are processed one at a time. */
+export class TcpSacktagState {
+  /** When the first and the last newly SACKed skbs that were never retransmitted were sent: microseconds, 0 = none. */
+  firstSackt = 0;
+  lastSackt = 0;
+  /** The lowest sequence number that was SACKed late: evidence of reordering. */
+  reord: Seq = seq(0);
+  /** Segments newly SACKed, and those reported by D-SACK. */
+  sackDelivered = 0;
+  /** FLAG_*. */
+  flag = 0;
+  mssNow = 0;
+  rate: RateSample = new RateSample();
+}
