@@ -8,8 +8,6 @@
 import { ARENA_STAT_BYTES_COPIED, ARENA_STAT_BYTES_SUMMED } from "../layout";
 import { statAdd } from "../mm/slab";
 
-/** Below this length the vector loop does not pay. */
-const SIMD_MIN: u32 = 64;
 /** Bytes that the 32-bit lanes take before they could overflow (each gains at most 2 * 2 * 0xffff every 64 bytes). */
 const SIMD_MAX: u32 = 512 * 1024;
 
@@ -32,11 +30,12 @@ export function csumBlockAdd(csum: u32, csum2: u32, offset: u32): u32 {
   return ((s & 0xffff_ffff) + (s >> 32)) as u32;
 }
 
-/** The sum of fewer than SIMD_MIN bytes. */
-function sumScalar(addr: u32, len: u32): u64 {
+/** The sum of the bytes that are left after vectors: fewer than 16. */
+function sumTail(addr: u32, len: u32): u64 {
   let sum: u64 = 0;
-  for (; len >= 8; len -= 8) {
-    sum += (load<u32>(addr) as u64) + (load<u32>(addr, 4) as u64);
+  if ((len & 8) != 0) {
+    const v = load<u64>(addr);
+    sum = (v & 0xffff_ffff) + (v >> 32);
     addr += 8;
   }
   if ((len & 4) != 0) {
@@ -60,31 +59,32 @@ function sumLanes(v: v128): u64 {
 /** do_csum: the sum of `len` bytes, as 64 bits. */
 function sumBytes(addr: u32, len: u32): u64 {
   let sum: u64 = 0;
-  while (len >= SIMD_MIN) {
-    const run = min<u32>(len, SIMD_MAX) & ~63;
-    const stop = addr + run;
+  while (len >= 16) {
+    const run = min<u32>(len, SIMD_MAX);
+    const stop = addr + (run & ~63);
+    const last = addr + (run & ~15);
     let a = i32x4.splat(0);
     let b = i32x4.splat(0);
-    do {
+    for (; addr != stop; addr += 64) {
       a = i32x4.add(a, i32x4.extadd_pairwise_i16x8_u(v128.load(addr)));
       b = i32x4.add(b, i32x4.extadd_pairwise_i16x8_u(v128.load(addr, 16)));
       a = i32x4.add(a, i32x4.extadd_pairwise_i16x8_u(v128.load(addr, 32)));
       b = i32x4.add(b, i32x4.extadd_pairwise_i16x8_u(v128.load(addr, 48)));
-      addr += 64;
-    } while (addr != stop);
+    }
+    for (; addr != last; addr += 16) a = i32x4.add(a, i32x4.extadd_pairwise_i16x8_u(v128.load(addr)));
     sum += sumLanes(a) + sumLanes(b);
-    len -= run;
+    len -= run & ~15;
   }
-  return sum + sumScalar(addr, len);
+  return sum + sumTail(addr, len);
 }
 
-/** Copies fewer than SIMD_MIN bytes and sums them. */
-function copyScalar(dst: u32, src: u32, len: u32): u64 {
+/** Copies fewer than 16 bytes and sums them. */
+function copyTail(dst: u32, src: u32, len: u32): u64 {
   let sum: u64 = 0;
-  for (; len >= 8; len -= 8) {
+  if ((len & 8) != 0) {
     const v = load<u64>(src);
     store<u64>(dst, v);
-    sum += (v & 0xffff_ffff) + (v >> 32);
+    sum = (v & 0xffff_ffff) + (v >> 32);
     src += 8;
     dst += 8;
   }
@@ -113,12 +113,13 @@ function copyScalar(dst: u32, src: u32, len: u32): u64 {
 /** Copies `len` bytes that do not overlap and sums them, in one pass. */
 function copyBytesSum(dst: u32, src: u32, len: u32): u64 {
   let sum: u64 = 0;
-  while (len >= SIMD_MIN) {
-    const run = min<u32>(len, SIMD_MAX) & ~63;
-    const stop = src + run;
+  while (len >= 16) {
+    const run = min<u32>(len, SIMD_MAX);
+    const stop = src + (run & ~63);
+    const last = src + (run & ~15);
     let a = i32x4.splat(0);
     let b = i32x4.splat(0);
-    do {
+    for (; src != stop; src += 64, dst += 64) {
       const v0 = v128.load(src);
       const v1 = v128.load(src, 16);
       const v2 = v128.load(src, 32);
@@ -131,13 +132,16 @@ function copyBytesSum(dst: u32, src: u32, len: u32): u64 {
       b = i32x4.add(b, i32x4.extadd_pairwise_i16x8_u(v1));
       a = i32x4.add(a, i32x4.extadd_pairwise_i16x8_u(v2));
       b = i32x4.add(b, i32x4.extadd_pairwise_i16x8_u(v3));
-      src += 64;
-      dst += 64;
-    } while (src != stop);
+    }
+    for (; src != last; src += 16, dst += 16) {
+      const v = v128.load(src);
+      v128.store(dst, v);
+      a = i32x4.add(a, i32x4.extadd_pairwise_i16x8_u(v));
+    }
     sum += sumLanes(a) + sumLanes(b);
-    len -= run;
+    len -= run & ~15;
   }
-  return sum + copyScalar(dst, src, len);
+  return sum + copyTail(dst, src, len);
 }
 
 /** csum_partial: the partial sum of `len` bytes at `addr` (of any alignment), plus `sum`. */
@@ -153,22 +157,64 @@ export function csumAndCopy(dst: u32, src: u32, len: u32, sum: u32): u32 {
   return fold64(copyBytesSum(dst, src, len) + (sum as u64));
 }
 
-/** Copies `len` bytes that do not overlap. */
+/** Up to this length memory.copy (the C library's memmove) copies in vectors. */
+const COPY_MAX: u32 = 1984;
+
+/**
+ * Copies `len` bytes that do not overlap: memcpy. In pieces, because a long memory.copy becomes `rep movsb`, which is ten times
+ * slower where the destination lies a little above the source modulo 4096.
+ */
 export function copyBytes(dst: u32, src: u32, len: u32): void {
-  if (len >= 64) {
-    memory.copy(dst, src, len);
+  if (len < 16) {
+    if (len >= 8) {
+      const a = load<u64>(src);
+      const b = load<u64>(src + len - 8);
+      store<u64>(dst, a);
+      store<u64>(dst + len - 8, b);
+    } else if (len >= 4) {
+      const a = load<u32>(src);
+      const b = load<u32>(src + len - 4);
+      store<u32>(dst, a);
+      store<u32>(dst + len - 4, b);
+    } else {
+      for (; len != 0; len--) store<u8>(dst++, load<u8>(src++));
+    }
     return;
   }
-  for (; len >= 8; len -= 8) {
-    store<u64>(dst, load<u64>(src));
-    src += 8;
-    dst += 8;
+  if (len <= 128) {
+    // Vectors from both ends: they may overlap in the middle, and then write the same.
+    const a = v128.load(src);
+    const z = v128.load(src + len - 16);
+    if (len > 32) {
+      const b = v128.load(src, 16);
+      const y = v128.load(src + len - 32);
+      if (len > 64) {
+        const c = v128.load(src, 32);
+        const d = v128.load(src, 48);
+        const w = v128.load(src + len - 64);
+        const x = v128.load(src + len - 48);
+        v128.store(dst, c, 32);
+        v128.store(dst, d, 48);
+        v128.store(dst + len - 64, w);
+        v128.store(dst + len - 48, x);
+      }
+      v128.store(dst, b, 16);
+      v128.store(dst + len - 32, y);
+    }
+    v128.store(dst, a);
+    v128.store(dst + len - 16, z);
+    return;
   }
-  for (; len != 0; len--) store<u8>(dst++, load<u8>(src++));
+  for (; len > COPY_MAX; len -= COPY_MAX) {
+    memory.copy(dst, src, COPY_MAX);
+    src += COPY_MAX;
+    dst += COPY_MAX;
+  }
+  memory.copy(dst, src, len);
 }
 
 /** memcpy for JavaScript: counted. */
 export function memcpy(dst: u32, src: u32, len: u32): void {
   statAdd(ARENA_STAT_BYTES_COPIED, len);
-  memory.copy(dst, src, len);
+  copyBytes(dst, src, len);
 }

@@ -259,32 +259,35 @@ export function allocObject(cls: u32): u32 {
   return object;
 }
 
-/** Frees an object of this cpu. */
-function freeLocal(desc: u32, object: u32): void {
-  const a = arena();
-  const cls = load<u32>(desc, BLOCK_CLASS);
-  const list = a + ARENA_PARTIAL + (cls << 2);
-  store<u32>(object, load<u32>(desc, BLOCK_FREE_LIST));
-  store<u32>(desc, object, BLOCK_FREE_LIST);
-  const inUse = load<u32>(desc, BLOCK_IN_USE) - 1;
-  store<u32>(desc, inUse, BLOCK_IN_USE);
-  store<u32>(a + (cls << 2), load<u32>(a + (cls << 2), ARENA_IN_USE) - 1, ARENA_IN_USE);
-  if (load<u32>(desc, BLOCK_STATE) == BLOCK_FULL) linkPartial(list, desc);
-  if (inUse == 0 && (load<u32>(list) != desc || load<u32>(desc, BLOCK_NEXT) != 0)) {
-    unlinkPartial(list, desc);
-    giveBlock(desc);
-  }
-}
-
 /** Frees an object of any cpu. */
 export function freeObject(object: u32): void {
   const desc = blockDesc(object);
-  if (DEBUG) poison(object, load<u32>(desc, BLOCK_CLASS));
+  const cls = load<u32>(desc, BLOCK_CLASS);
+  if (DEBUG) poison(object, cls);
   const owner = load<u32>(desc, BLOCK_CPU);
-  if (owner == (cpu as u32)) {
-    freeLocal(desc, object);
+  if (owner != cpu) {
+    returnObject(owner, object);
     return;
   }
+  const a = arena() + (cls << 2);
+  const used = load<u32>(desc, BLOCK_IN_USE) - 1;
+  store<u32>(object, load<u32>(desc, BLOCK_FREE_LIST));
+  store<u32>(desc, object, BLOCK_FREE_LIST);
+  store<u32>(desc, used, BLOCK_IN_USE);
+  store<u32>(a, load<u32>(a, ARENA_IN_USE) - 1, ARENA_IN_USE);
+  if (load<u32>(desc, BLOCK_STATE) == BLOCK_FULL) linkPartial(a + ARENA_PARTIAL, desc);
+  if (used == 0) blockEmpty(a + ARENA_PARTIAL, desc);
+}
+
+/** A block became empty: it goes back unless it is the last one of its class. */
+function blockEmpty(list: u32, desc: u32): void {
+  if (load<u32>(list) == desc && load<u32>(desc, BLOCK_NEXT) == 0) return;
+  unlinkPartial(list, desc);
+  giveBlock(desc);
+}
+
+/** Puts an object on the return stack of the cpu that it came from. */
+function returnObject(owner: u32, object: u32): void {
   const stack: u32 = CTRL + CTRL_ARENAS + owner * CPU_ARENA_SIZE + ARENA_RETURNED;
   let top = atomic.load<u32>(stack);
   while (true) {
@@ -300,7 +303,7 @@ export function drainReturned(): void {
   let object: u32 = atomic.xchg<u32>(arena() + ARENA_RETURNED, 0);
   while (object != 0) {
     const next = load<u32>(object);
-    freeLocal(blockDesc(object), object);
+    freeObject(object);
     object = next;
   }
 }

@@ -77,6 +77,8 @@ export class Machine {
   /** Address of this cpu's ARENA_RESULT words and of its staging area. */
   readonly result: number;
   readonly staging: number;
+  /** Views of the staging area that src/mm/usercopy.ts keeps. */
+  readonly stagingViews: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(1024).fill(undefined);
 
   constructor(memory: WebAssembly.Memory, cpu: number, wasm: SkbuffWasm) {
     const buffer = memory.buffer as SharedArrayBuffer;

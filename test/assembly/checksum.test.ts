@@ -254,7 +254,7 @@ describe("headers", () => {
 });
 
 describe("user copies", () => {
-  const LENGTHS = [0, 1, 7, 8, 47, 48, 49, 63, 64, 65, 100, 1023, 1460, 8191, 8192, 8193, 20000];
+  const LENGTHS = [0, 1, 7, 8, 24, 25, 47, 48, 49, 63, 64, 65, 96, 97, 100, 1023, 1024, 1460, 8191, 8192, 8193, 20000];
 
   it("copyFromUser and csumAndCopyFromUser, at every alignment of both sides", () => {
     const random = new Random(SEED + 2);
