@@ -4,9 +4,25 @@ import { Kernel } from "../kernel/kernel.ts";
 import type { Clock } from "../kernel/kernel.ts";
 import type { RandomSource } from "../kernel/random.ts";
 import type { Machine } from "../mm/mem.ts";
-import { cleanupNet, Net, setupNet } from "../net/core/net_namespace.ts";
-import { inetInit } from "../net/ipv4/af_inet.ts";
+import { cleanupNet, Net, registerPernetSubsys, setupNet } from "../net/core/net_namespace.ts";
+import { loopbackInit } from "../drivers/net/loopback.ts";
 import { netDevInit } from "../net/core/dev.ts";
+import { netCoreInit } from "../net/core/netns_core.ts";
+import { secureSeqInit } from "../net/core/secure_seq.ts";
+import { arpInit } from "../net/ipv4/arp.ts";
+import { inetInit } from "../net/ipv4/af_inet.ts";
+import { devinetInit } from "../net/ipv4/devinet.ts";
+import { ipFibInit } from "../net/ipv4/fib_frontend.ts";
+import { icmpInit } from "../net/ipv4/icmp.ts";
+import { inetHashtablesNetOps } from "../net/ipv4/inet_hashtables.ts";
+import { ipfragInit } from "../net/ipv4/ip_fragment.ts";
+import { ipInit } from "../net/ipv4/ip_output.ts";
+import { netnsIpv4Init } from "../net/ipv4/netns.ts";
+import { ipRtInit } from "../net/ipv4/route.ts";
+import { tcpV4Init } from "../net/ipv4/tcp_ipv4.ts";
+import { udpInit } from "../net/ipv4/udp.ts";
+import { netfilterInit } from "../net/netfilter/core.ts";
+import { pktschedInit } from "../net/sched/sch_api.ts";
 import { sockInit } from "../net/socket.ts";
 import { SocketError } from "../net/socket_error.ts";
 
@@ -16,9 +32,27 @@ let booted = false;
 function doInitcalls(): void {
   if (booted) return;
   booted = true;
+  // What every namespace has, in the order in which it is set up (and the reverse of its teardown).
+  netCoreInit();
+  netfilterInit();
   sockInit();
   netDevInit();
+  pktschedInit();
+  secureSeqInit();
+  netnsIpv4Init();
+  arpInit();
+  devinetInit();
+  ipFibInit();
+  ipRtInit();
+  ipInit();
+  ipfragInit();
   inetInit();
+  registerPernetSubsys(inetHashtablesNetOps);
+  tcpV4Init();
+  udpInit();
+  icmpInit();
+  // Devices come last: the protocols must be there to notice them.
+  loopbackInit();
 }
 
 /** start_kernel: a machine that runs, without hosts. */

@@ -83,7 +83,7 @@ import {
 import { procParseInt, registerSysctl, unregisterSysctls } from "../core/sysctl_net.ts";
 import { arpIfdown, arpSend, arpTbl } from "./arp.ts";
 import { fibAddIfaddr, fibDelIfaddr, fibGetTable, fibModifyPrefixMetric } from "./fib_frontend.ts";
-import { FibResult } from "./fib_semantics.ts";
+import { FibResult } from "./ip_fib.ts";
 import { fibTableLookup } from "./fib_trie.ts";
 import { FlowI4 } from "./flow.ts";
 import { ipMcDestroyDev, ipMcDown, ipMcUp } from "./igmp.ts";

@@ -61,16 +61,8 @@ import {
 import type { FibRule } from "./fib_rules.ts";
 import { fib4RulesInit, fibDefaultRulesInit, fibLookup } from "./fib_rules.ts";
 import type { FibInfo, FibNh } from "./fib_semantics.ts";
-import {
-  FIB_LOOKUP_IGNORE_LINKSTATE,
-  FibConfig,
-  FibResult,
-  fibInfoNhUsesDev,
-  fibResultPrefsrc,
-  fibSyncDownAddr,
-  fibSyncDownDev,
-  fibSyncUp,
-} from "./fib_semantics.ts";
+import { FIB_LOOKUP_IGNORE_LINKSTATE, FibConfig, fibInfoNhUsesDev, fibResultPrefsrc, fibSyncDownAddr, fibSyncDownDev, fibSyncUp } from "./fib_semantics.ts";
+import { FibResult } from "./ip_fib.ts";
 import type { FibAlias } from "./fib_trie.ts";
 import { FibTable, fibTableDelete, fibTableFlush, fibTableInsert, fibTableLookup, fibTableNodes } from "./fib_trie.ts";
 import { FlowI4 } from "./flow.ts";

@@ -49,6 +49,7 @@ import { fibLookup } from "./fib_rules.ts";
 import type { FibAlias, FibTable, TrieNode } from "./fib_trie.ts";
 import { fibTableLookup } from "./fib_trie.ts";
 import { FlowI4 } from "./flow.ts";
+import { FibResult } from "./ip_fib.ts";
 import type { FibNhException, Rtable, RthCache } from "./route.ts";
 import { tcpCaGetKeyByName } from "./tcp_cong.ts";
 
@@ -164,20 +165,6 @@ export class FibInfo {
   constructor(net: Net) {
     this.fibNet = net;
   }
-}
-
-/** struct fib_result: preallocate it; a lookup fills it in. */
-export class FibResult {
-  prefix = 0;
-  prefixlen = 0;
-  nhSel = 0;
-  type = 0;
-  scope = 0;
-  tos = 0;
-  nhc: FibNh | null = null;
-  fi: FibInfo | null = null;
-  table: FibTable | null = null;
-  leaf: TrieNode | null = null;
 }
 
 /** FIB_RES_DEV, FIB_RES_OIF. */

@@ -10,7 +10,8 @@ import { RT_SCOPE_NOWHERE, RTNH_F_DEAD, RTNH_F_LINKDOWN } from "../../uapi/rtnet
 import type { Net } from "../core/net_namespace.ts";
 import type { NetlinkExtAck } from "../core/rtnetlink.ts";
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, nlSetErrMsg } from "../core/rtnetlink.ts";
-import type { FibConfig, FibInfo, FibNh, FibResult } from "./fib_semantics.ts";
+import type { FibConfig, FibInfo, FibNh } from "./fib_semantics.ts";
+import type { FibResult } from "./ip_fib.ts";
 import {
   FIB_LOOKUP_IGNORE_LINKSTATE,
   fibCreateErr,

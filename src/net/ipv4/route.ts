@@ -87,7 +87,8 @@ import {
 import { fibValidateSource, inetAddrType, ipFibInit, LOOPBACK_IFINDEX } from "./fib_frontend.ts";
 import { fibLookup } from "./fib_rules.ts";
 import type { FibInfo, FibNh } from "./fib_semantics.ts";
-import { FibResult, fibSelectPath } from "./fib_semantics.ts";
+import { fibSelectPath } from "./fib_semantics.ts";
+import { FibResult } from "./ip_fib.ts";
 import { FLOWI_FLAG_ANYSRC, FLOWI_FLAG_KNOWN_NH, FlowI4, flowi4InitOutput } from "./flow.ts";
 import { icmpSend } from "./icmp.ts";
 import { ipCheckMc } from "./igmp.ts";
