@@ -118,6 +118,7 @@ import { FlowI4, flowi4InitOutput } from "./flow.ts";
 import { inetGetpeerV4, inetPeerXrlimAllow } from "./inetpeer.ts";
 import {
   INET_DSCP_MASK,
+  IPHDR_SIZE,
   ipcbClear,
   ipHdr,
   ipHdrDaddr,
@@ -134,7 +135,6 @@ import {
   ipHdrSetTtl,
   ipHdrSetVersionIhl,
   ipHdrTos,
-  IPHDR_SIZE,
 } from "./ip.ts";
 import { IpOptions } from "./ip_opt.ts";
 import { inetCurrentTimestamp, ipOptionsBuild, ipOptionsEcho } from "./ip_options.ts";
@@ -144,13 +144,7 @@ import type { NetProtocol } from "./protocol.ts";
 import { inetProtos } from "./protocol.ts";
 import { rawIcmpError } from "./raw.ts";
 import type { Rtable } from "./route.ts";
-import {
-  ip4DstHoplimit,
-  ipRouteOutputKey,
-  ipv4Redirect,
-  ipv4UpdatePmtu,
-  rtIsInputRoute,
-} from "./route.ts";
+import { ip4DstHoplimit, ipRouteOutputKey, ipv4Redirect, ipv4UpdatePmtu, rtIsInputRoute } from "./route.ts";
 
 /** sizeof(struct icmphdr). */
 export const ICMPHDR_SIZE = 8;
@@ -376,19 +370,7 @@ function icmpReply(skb: number, headLen: number, dataLen: number): void {
     const daddr = replyOpts.optlen !== 0 && replyOpts.srr !== 0 ? replyOpts.faddr : final;
     const saddr = fibComputeSpecDst(skb);
     const mark = ipReplyMark(net, skb);
-    flowi4InitOutput(
-      icmpFl4,
-      0,
-      mark,
-      tos & INET_DSCP_MASK,
-      RT_SCOPE_UNIVERSE,
-      IPPROTO_ICMP,
-      0,
-      daddr,
-      saddr,
-      0,
-      0,
-    );
+    flowi4InitOutput(icmpFl4, 0, mark, tos & INET_DSCP_MASK, RT_SCOPE_UNIVERSE, IPPROTO_ICMP, 0, daddr, saddr, 0, 0);
     const rt = ipRouteOutputKey(net, icmpFl4);
     if (rt !== null && icmpv4XrlimAllow(net, rt, icmpFl4.daddr, allow)) {
       icmpPushReply(net, skb, 0, dataLen, headLen, final, tos, rt);

@@ -23,7 +23,7 @@ import {
   SKB_NETWORK_HEADER,
   SKB_TRANSPORT_HEADER,
 } from "../../../assembly/layout.ts";
-import { dv, u16, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u16, u32 } from "../../mm/mem.ts";
 import {
   IP_PMTUDISC_DO,
   IP_PMTUDISC_INTERFACE,

@@ -37,6 +37,8 @@ import type { Sock } from "../core/sock.ts";
 import { NF_HOOK } from "../netfilter/core.ts";
 import { icmpSend } from "./icmp.ts";
 import {
+  IPSKB_DOREDIRECT,
+  IPSKB_FORWARDED,
   ipcbFlags,
   ipcbFragMaxSize,
   ipcbOptFlags,
@@ -49,8 +51,6 @@ import {
   ipHdrFragOff,
   ipHdrTos,
   ipHdrTtl,
-  IPSKB_DOREDIRECT,
-  IPSKB_FORWARDED,
   OPT_IS_STRICTROUTE,
   rtTos2priority,
 } from "./ip.ts";

@@ -81,6 +81,8 @@ import {
   INET_FRAG_COMPLETE,
   INET_FRAG_FIRST_IN,
   INET_FRAG_LAST_IN,
+  IPFRAG_DUP,
+  IPFRAG_OK,
   inetFragDestroy,
   inetFragFind,
   inetFragKill,
@@ -88,10 +90,10 @@ import {
   inetFragPurge,
   inetFragQueueInsert,
   inetFragTakeAll,
-  IPFRAG_DUP,
-  IPFRAG_OK,
 } from "./inet_fragment.ts";
 import {
+  IPSKB_FRAG_COMPLETE,
+  IPSKB_FRAG_PMTU,
   ipcbFlags,
   ipcbSetFlags,
   ipcbSetFragMaxSize,
@@ -106,8 +108,6 @@ import {
   ipHdrSetTos,
   ipHdrSetTotLen,
   ipHdrTos,
-  IPSKB_FRAG_COMPLETE,
-  IPSKB_FRAG_PMTU,
   ipSendCheck,
 } from "./ip.ts";
 import type { Rtable } from "./route.ts";
@@ -382,14 +382,7 @@ function inetFragReplace(qp: FragQueue, skb: number, copy: number): void {
 export function ipDefrag(net: Net, skb: number, user: number): number {
   ipIncStats(net, IPSTATS_MIB_REASMREQDS);
   const iph = ipHdr(skb);
-  const qp = inetFragFind(
-    net.ipFrags,
-    ipHdrSaddr(iph),
-    ipHdrDaddr(iph),
-    ipHdrId(iph),
-    ipHdrProtocol(iph),
-    user,
-  );
+  const qp = inetFragFind(net.ipFrags, ipHdrSaddr(iph), ipHdrDaddr(iph), ipHdrId(iph), ipHdrProtocol(iph), user);
   if (qp !== null) return ipFragQueue(net, qp, skb);
   ipIncStats(net, IPSTATS_MIB_REASMFAILS);
   kfreeSkbReason(skb, SKB_DROP_REASON_NOMEM);

@@ -185,12 +185,7 @@ function routeDropReason(net: Net, err: number): number {
 /** ip_rcv_finish_core: where the packet goes. NET_RX_SUCCESS: its dst is set. NET_RX_DROP: it is gone. */
 function ipRcvFinishCore(net: Net, skb: number, dev: NetDevice): number {
   let iph = ipHdr(skb);
-  if (
-    net.ipv4.sysctlIpEarlyDemux !== 0 &&
-    skbDst(skb) === null &&
-    skbSk(skb) === null &&
-    !ipIsFragment(iph)
-  ) {
+  if (net.ipv4.sysctlIpEarlyDemux !== 0 && skbDst(skb) === null && skbSk(skb) === null && !ipIsFragment(iph)) {
     const ipprot = inetProtos[ipHdrProtocol(iph)];
     if (ipprot !== null && ipprot.earlyDemux !== undefined) {
       ipprot.earlyDemux(skb);

@@ -15,7 +15,7 @@ import {
   PACKET_HOST,
 } from "../../../assembly/layout.ts";
 import { kernel } from "../../kernel/kernel.ts";
-import { dv, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u32 } from "../../mm/mem.ts";
 import { skbPktType } from "../../mm/skb.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import { ICMP_PARAMETERPROB } from "../../uapi/icmp.ts";

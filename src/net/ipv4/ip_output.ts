@@ -36,12 +36,12 @@ import {
   SKB_SK,
   SKB_TRUESIZE,
 } from "../../../assembly/layout.ts";
-import { getRandomU32, getRandomU32Below } from "../../kernel/random.ts";
-import { kernel } from "../../kernel/kernel.ts";
 import type { Kernel } from "../../kernel/kernel.ts";
+import { kernel } from "../../kernel/kernel.ts";
 import { ipIncStats, ipUpdPoStats } from "../../kernel/mib.ts";
+import { getRandomU32, getRandomU32Below } from "../../kernel/random.ts";
 import { siphash_3u32 } from "../../kernel/siphash.ts";
-import { dv, u16, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u16, u32 } from "../../mm/mem.ts";
 import {
   skbCloned,
   skbCsum,
@@ -110,7 +110,13 @@ import {
   IPSTATS_MIB_OUTREQUESTS,
 } from "../../uapi/linux_mib.ts";
 import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING, NFPROTO_IPV4 } from "../../uapi/netfilter.ts";
-import { RT_SCOPE_UNIVERSE, RTCF_BROADCAST, RTCF_MULTICAST, RTN_BROADCAST, RTN_MULTICAST } from "../../uapi/rtnetlink.ts";
+import {
+  RT_SCOPE_UNIVERSE,
+  RTCF_BROADCAST,
+  RTCF_MULTICAST,
+  RTN_BROADCAST,
+  RTN_MULTICAST,
+} from "../../uapi/rtnetlink.ts";
 import { MSG_CONFIRM, MSG_MORE, MSG_PROBE, SOCK_RAW } from "../../uapi/socket.ts";
 import type { NetDevice } from "../core/dev.ts";
 import {
@@ -119,8 +125,8 @@ import {
   NETIF_F_GSO_UDP_L4,
   NETIF_F_SG,
   NETIF_F_TSO,
-  NETIF_F_TSO6,
   NETIF_F_TSO_ECN,
+  NETIF_F_TSO6,
   netifRx,
   netifSkbFeatures,
 } from "../core/dev.ts";
@@ -128,9 +134,9 @@ import type { DstEntry } from "../core/dst.ts";
 import { dstMtu, dstOutput } from "../core/dst.ts";
 import { skbGsoSegment, skbGsoValidateNetworkLen } from "../core/gso.ts";
 import { msgIterCopyTo } from "../core/iov_iter.ts";
+import { dstNeighLookup, neighHhOutput, sockConfirmNeigh } from "../core/neighbour.ts";
 import type { Net } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
-import { dstNeighLookup, neighHhOutput, sockConfirmNeigh } from "../core/neighbour.ts";
 import {
   __skbPull,
   __skbTrim,
@@ -186,9 +192,15 @@ import type { IpcmCookie, IpReplyArg } from "./ip.ts";
 import {
   INET_DSCP_MASK,
   InetCork,
-  inetSkFlowiFlags,
   IP_REPLY_ARG_NOSRCCHECK,
   IPCORK_OPT,
+  IPHDR_SIZE,
+  IPSKB_FRAG_COMPLETE,
+  IPSKB_FRAG_PMTU,
+  IPSKB_REROUTED,
+  IPV4_MAX_PMTU,
+  IPV4_MIN_MTU,
+  inetSkFlowiFlags,
   ipcbClear,
   ipcbFlags,
   ipcbFragMaxSize,
@@ -210,18 +222,12 @@ import {
   ipHdrSetTtl,
   ipHdrSetVersionIhl,
   ipHdrTtl,
-  IPHDR_SIZE,
   ipIsFragment,
-  IPSKB_FRAG_COMPLETE,
-  IPSKB_FRAG_PMTU,
-  IPSKB_REROUTED,
-  ipSendCheck,
   ipSelectTtl,
+  ipSendCheck,
   ipSkbDstMtu,
   ipSkIgnoreDf,
   ipSkUsePmtu,
-  IPV4_MAX_PMTU,
-  IPV4_MIN_MTU,
 } from "./ip.ts";
 import { IpOptions } from "./ip_opt.ts";
 import { ipOptionsBuild, ipOptionsEcho, ipOptionsFragment } from "./ip_options.ts";

@@ -9,7 +9,7 @@ import {
   IPCB_OPTLEN,
 } from "../../../assembly/layout.ts";
 import { CAP_NET_ADMIN, CAP_NET_RAW, nsCapable } from "../../kernel/capability.ts";
-import { dv, u16, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u16, u32 } from "../../mm/mem.ts";
 import {
   skbCsum,
   skbData,
@@ -21,15 +21,7 @@ import {
   skbTransportHeader,
   skbTransportOffset,
 } from "../../mm/skb.ts";
-import {
-  EADDRNOTAVAIL,
-  EAGAIN,
-  EINVAL,
-  ENOPROTOOPT,
-  ENOTCONN,
-  EPERM,
-  EPROTO,
-} from "../../uapi/errno.ts";
+import { EADDRNOTAVAIL, EAGAIN, EINVAL, ENOPROTOOPT, ENOTCONN, EPERM, EPROTO } from "../../uapi/errno.ts";
 import {
   IP_ADD_MEMBERSHIP,
   IP_BIND_ADDRESS_NO_PORT,
@@ -64,9 +56,9 @@ import {
   IP_TRANSPARENT,
   IP_TTL,
   IP_UNICAST_IF,
-  IPPROTO_IP as SOL_IP,
   MCAST_JOIN_GROUP,
   MCAST_LEAVE_GROUP,
+  IPPROTO_IP as SOL_IP,
 } from "../../uapi/in.ts";
 import { INET_ECN_MASK, MAX_IPOPTLEN } from "../../uapi/ip.ts";
 import {
@@ -114,7 +106,7 @@ import { fibComputeSpecDst } from "./fib_frontend.ts";
 import { ipMcJoinGroup, ipMcLeaveGroup } from "./igmp.ts";
 import type { InetConnectionSock, InetSock } from "./inet_sock.ts";
 import type { IpcmCookie } from "./ip.ts";
-import { ipHdr, ipHdrDaddr, ipHdrSaddr, ipHdrSetDaddr, ipHdrTos, ipHdrTtl, IPHDR_SIZE, rtTos2priority } from "./ip.ts";
+import { IPHDR_SIZE, ipHdr, ipHdrDaddr, ipHdrSaddr, ipHdrSetDaddr, ipHdrTos, ipHdrTtl, rtTos2priority } from "./ip.ts";
 import { IpOptions } from "./ip_opt.ts";
 import { ipOptionsEcho, ipOptionsGet, ipOptionsUndo } from "./ip_options.ts";
 import type { Rtable } from "./route.ts";

@@ -5,7 +5,7 @@
 
 import { SKB_MARK } from "../../../assembly/layout.ts";
 import type { Wakeable } from "../../kernel/kernel.ts";
-import { dv, u32, u8 } from "../../mm/mem.ts";
+import { dv, u8, u32 } from "../../mm/mem.ts";
 import { skbLen, skbNetworkHeader, skbNetworkOffset } from "../../mm/skb.ts";
 import { EBUSY, EINVAL, ENOMEM, ENOSPC, ESRCH } from "../../uapi/errno.ts";
 import { IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP } from "../../uapi/in.ts";

@@ -31,9 +31,8 @@ import type { Net } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
 import { kfreeSkb, kfreeSkbReason } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
-import type { NfHook, NfHandle } from "./api.ts";
+import type { NfHandle, NfHook, NfQueueFn } from "./api.ts";
 import { nfAddHook, nfAddQueue } from "./api.ts";
-import type { NfQueueFn } from "./api.ts";
 
 export type NfOkFn = (net: Net, sk: Sock | null, skb: number) => number;
 
