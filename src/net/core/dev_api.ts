@@ -102,22 +102,22 @@ export function devValidName(name: string): boolean {
   return name.length > 0 && name.length < IFNAMSIZ && name !== "." && name !== ".." && !/[/:\s]/.test(name);
 }
 
-/** dev_alloc_name: a free name for a template with one "%d" ("veth%d"), or `name` itself. "" = none to be had. */
-export function devAllocName(net: Net, name: string): string {
+/** dev_alloc_name: a free name for a template with one "%d" ("veth%d"), or `name` itself. -EINVAL, -ENFILE (all taken). */
+export function devAllocName(net: Net, name: string): string | number {
   const at = name.indexOf("%");
   if (at < 0) return name;
-  if (name.slice(at, at + 2) !== "%d" || name.indexOf("%", at + 2) >= 0) return "";
+  if (name.slice(at, at + 2) !== "%d" || name.indexOf("%", at + 2) >= 0) return -EINVAL;
   for (let i = 0; i < 32768; i++) {
     const candidate = name.slice(0, at) + i + name.slice(at + 2);
     if (!net.devByName.has(candidate)) return candidate;
   }
-  return "";
+  return -ENFILE;
 }
 
 function devGetValidName(net: Net, name: string): string | number {
   if (!devValidName(name)) return -EINVAL;
   const found = devAllocName(net, name);
-  if (found === "") return name.includes("%d") ? -ENFILE : -EINVAL;
+  if (typeof found === "number") return found;
   if (!devValidName(found)) return -EINVAL;
   return net.devByName.has(found) ? -EEXIST : found;
 }
