@@ -132,9 +132,7 @@ import {
   tcpSetSkbTsoSegs,
   tcpSyncMss,
 } from "./tcp_output.frag.ts";
-import type { TcpOutOptions } from "./tcp_output.options.ts";
 import {
-  newTcpOutOptions,
   tcpEcnMakeSynack,
   tcpEcnSendSyn,
   tcpEcnSendSynack,
@@ -151,8 +149,10 @@ import {
   tcpEventNewDataSent,
   tcpTransmitSkb,
 } from "./tcp_output.ts";
-import type { TcpFastopenCookie, TcpFastopenRequest, TcpSock } from "./tcp_sock.ts";
+import type { TcpFastopenCookie, TcpFastopenRequest, TcpInitialWindow, TcpOutOptions, TcpSock } from "./tcp_sock.ts";
 import {
+  newTcpInitialWindow,
+  newTcpOutOptions,
   TCP_SYNACK_FASTOPEN,
   TCP_SYNACK_NORMAL,
   tcpSkbEndSeq,
@@ -197,16 +197,6 @@ function tcpQueueSkb(sk: TcpSock, skb: number): void {
 }
 
 // ---- the window of a SYN ------------------------------------------------------------------------------------------------------
-
-/** What tcp_select_initial_window finds; `windowClamp` goes in as well (0 = none). */
-export interface TcpInitialWindow {
-  rcvWnd: number;
-  windowClamp: number;
-  rcvWscale: number;
-}
-export function newTcpInitialWindow(): TcpInitialWindow {
-  return { rcvWnd: 0, windowClamp: 0, rcvWscale: 0 };
-}
 
 /**
  * tcp_select_initial_window: the window for a SYN or SYN-ACK, and the scale factor that lets it grow to the largest buffer

@@ -82,11 +82,11 @@ import {
   tcpWmemFreeSkb,
   tcpWndEnd,
 } from "./tcp_h.ts";
-import type { TcpOutOptions } from "./tcp_output.options.ts";
-import { newTcpOutOptions, tcpEstablishedOptions } from "./tcp_output.options.ts";
+import { tcpEstablishedOptions } from "./tcp_output.options.ts";
 import { tcpEventNewDataSent, tcpTransmitSkb } from "./tcp_output.ts";
-import type { TcpSock } from "./tcp_sock.ts";
+import type { TcpOutOptions, TcpSock } from "./tcp_sock.ts";
 import {
+  newTcpOutOptions,
   TCPCB_EVER_RETRANS,
   TCPCB_LOST,
   TCPCB_SACKED_ACKED,

@@ -44,7 +44,7 @@ import {
   tcpCaNeedsEcn,
   tcpSkbTimestampTs,
 } from "./tcp_h.ts";
-import type { TcpFastopenCookie, TcpSackBlock, TcpSock } from "./tcp_sock.ts";
+import type { TcpFastopenCookie, TcpOutOptions, TcpSackBlock, TcpSock } from "./tcp_sock.ts";
 import { tcpSkbFlags, tcpSkbSeq, tcpSkbSetFlags } from "./tcp_sock.ts";
 
 // Bits of TcpOutOptions.options. MD5 (bit 2), SMC (9) and MPTCP (10) have their places and no code.
@@ -52,21 +52,6 @@ export const OPTION_SACK_ADVERTISE = 0x1;
 export const OPTION_TS = 0x2;
 export const OPTION_WSCALE = 0x8;
 export const OPTION_FAST_OPEN_COOKIE = 0x100;
-
-/** struct tcp_out_options: what goes into one header. Preallocated; the functions below fill it. */
-export interface TcpOutOptions {
-  options: number;
-  mss: number;
-  ws: number;
-  numSackBlocks: number;
-  tsval: number;
-  tsecr: number;
-  fastopenCookie: TcpFastopenCookie | null;
-}
-
-export function newTcpOutOptions(): TcpOutOptions {
-  return { options: 0, mss: 0, ws: 0, numSackBlocks: 0, tsval: 0, tsecr: 0, fastopenCookie: null };
-}
 
 /** memset(&opts, 0, sizeof(opts)). */
 export function tcpOutOptionsClear(opts: TcpOutOptions): void {

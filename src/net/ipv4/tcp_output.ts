@@ -138,9 +138,7 @@ import {
 import { tcpCheckSpace, tcpEnterCwr, tcpInitCwnd, tcpRearmRto } from "./tcp_input.ts";
 import { __tcpSendAck } from "./tcp_output.ctl.ts";
 import { tcpCurrentMss, tcpGrowSkb, tcpMtuProbe, tcpSetSkbTsoSegs, tsoFragment } from "./tcp_output.frag.ts";
-import type { TcpOutOptions } from "./tcp_output.options.ts";
 import {
-  newTcpOutOptions,
   tcpEcnSend,
   tcpEstablishedOptions,
   tcpOptionsWrite,
@@ -149,8 +147,9 @@ import {
 } from "./tcp_output.options.ts";
 import { tcpScheduleLossProbe, tcpXmitRetransmitQueue } from "./tcp_output.rtx.ts";
 import { tcpRateSkbSent } from "./tcp_rate.ts";
-import type { TcpSock } from "./tcp_sock.ts";
+import type { TcpOutOptions, TcpSock } from "./tcp_sock.ts";
 import {
+  newTcpOutOptions,
   tcpSkbCbFlags,
   tcpSkbEndSeq,
   tcpSkbFlags,
@@ -161,10 +160,8 @@ import {
 } from "./tcp_sock.ts";
 import { tcpDelackTimerHandler, tcpWriteTimerHandler } from "./tcp_timer.ts";
 
-export type { TcpInitialWindow } from "./tcp_output.ctl.ts";
 export {
   __tcpSendAck,
-  newTcpInitialWindow,
   tcpConnect,
   tcpDelackMax,
   tcpMakeSynack,
@@ -197,9 +194,7 @@ export {
   tcpTrimHead,
   tsoFragment,
 } from "./tcp_output.frag.ts";
-export type { TcpOutOptions } from "./tcp_output.options.ts";
 export {
-  newTcpOutOptions,
   tcpEcnClearSyn,
   tcpEcnMakeSynack,
   tcpEcnSendSyn,
@@ -216,6 +211,7 @@ export {
   tcpSendLossProbe,
   tcpXmitRetransmitQueue,
 } from "./tcp_output.rtx.ts";
+export type { TcpInitialWindow, TcpOutOptions } from "./tcp_sock.ts";
 
 /** u32 in the control block of a sent skb: its latest clone (receive uses the place for tcp_tw_isn). */
 export const TCPCB_TX_CLONE: number = TCPCB_TCP_TW_ISN;

@@ -335,6 +335,34 @@ export class TcpSock extends InetConnectionSock {
   tcpTxDelay = 0;
 }
 
+// ---- scratch structs of output ----------------------------------------------------------------------------------------------
+// Here, because this file is loaded before any of its users.
+
+/** struct tcp_out_options: what goes into one header. Preallocated; the functions below fill it. */
+export interface TcpOutOptions {
+  options: number;
+  mss: number;
+  ws: number;
+  numSackBlocks: number;
+  tsval: number;
+  tsecr: number;
+  fastopenCookie: TcpFastopenCookie | null;
+}
+
+export function newTcpOutOptions(): TcpOutOptions {
+  return { options: 0, mss: 0, ws: 0, numSackBlocks: 0, tsval: 0, tsecr: 0, fastopenCookie: null };
+}
+
+/** What tcp_select_initial_window finds; `windowClamp` goes in as well (0 = none). */
+export interface TcpInitialWindow {
+  rcvWnd: number;
+  windowClamp: number;
+  rcvWscale: number;
+}
+export function newTcpInitialWindow(): TcpInitialWindow {
+  return { rcvWnd: 0, windowClamp: 0, rcvWscale: 0 };
+}
+
 // ---- struct rate_sample, struct ack_sample ---------------------------------------------------------------------------------
 
 /** struct rate_sample: what tcp_ack learnt about the delivery rate. Times in microseconds, -1 = invalid. */

@@ -1,27 +1,29 @@
-import "../../../src/net/ipv4/tcp_input.ack.ts"; // XXX
 import { afterEach, describe, expect, it } from "vitest";
 import { SHINFO_TSKEY, SHINFO_TX_FLAGS, TCPCB_FLAG_EOR } from "../../../assembly/layout.ts";
 import { seededRandom } from "../../../src/kernel/random.ts";
 import { u8, u32 } from "../../../src/mm/mem.ts";
 import { skbLen, skbNext, skbShinfo, skbTruesize } from "../../../src/net/core/skbuff.ts";
-import { ICSK_TIME_LOSS_PROBE, ICSK_TIME_PROBE0, ICSK_TIME_RETRANS } from "../../../src/net/ipv4/inet_sock.ts";
+import {
+  ICSK_TIME_LOSS_PROBE,
+  ICSK_TIME_PROBE0,
+  ICSK_TIME_RETRANS,
+  RequestSock,
+} from "../../../src/net/ipv4/inet_sock.ts";
 import { seq, seqAdd, seqRaw } from "../../../src/net/ipv4/seq.ts";
 import {
   SK_PACING_NEEDED,
   TCP_NAGLE_CORK,
   TCP_NAGLE_OFF,
   TCP_NAGLE_PUSH,
+  TSQF_QUEUED,
+  TSQF_THROTTLED,
   tcpPacketsInFlight,
   tcpReceiveWindow,
   tcpRtxQueueUnlinkAndFree,
-  TSQF_QUEUED,
-  TSQF_THROTTLED,
 } from "../../../src/net/ipv4/tcp_h.ts";
 import {
   __tcpPushPendingFrames,
   __tcpSelectWindow,
-  newTcpInitialWindow,
-  newTcpOutOptions,
   TCP_FRAG_IN_RTX_QUEUE,
   TCP_FRAG_IN_WRITE_QUEUE,
   tcpConnect,
@@ -47,8 +49,9 @@ import {
   tcpTsoSegs,
   tcpXmitRetransmitQueue,
 } from "../../../src/net/ipv4/tcp_output.ts";
-import { RequestSock } from "../../../src/net/ipv4/inet_sock.ts";
 import {
+  newTcpInitialWindow,
+  newTcpOutOptions,
   TCPCB_LOST,
   TcpFastopenCookie,
   tcpSkbFlags,
@@ -205,7 +208,15 @@ describe("connect", () => {
     b = new TcpBench().establish();
     b.net.ipv4.sysctlTcpEcn = 2;
     const req = new RequestSock(b.sk, {} as never);
-    Object.assign(req, { irNum: 80, irRmtPort: 4000, sntIsn: 7, rcvNxt: 9, rskRcvWnd: 100000, ecnOk: true, sackOk: true });
+    Object.assign(req, {
+      irNum: 80,
+      irRmtPort: 4000,
+      sntIsn: 7,
+      rcvNxt: 9,
+      rskRcvWnd: 100000,
+      ecnOk: true,
+      sackOk: true,
+    });
     const skb = tcpMakeSynack(b.sk, b.dst, req, null, 0, 0);
     expect(skb).not.toBe(0);
     b.sk.icskAfOps.queueXmit(b.sk, skb, b.sk.corkFl);

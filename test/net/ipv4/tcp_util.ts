@@ -27,7 +27,7 @@ import {
   skbTransportHeader,
   skbTruesize,
 } from "../../../src/net/core/skbuff.ts";
-import { type Proto, Socket, type Sock, skAlloc, sockInitData, sockPut } from "../../../src/net/core/sock.ts";
+import { type Proto, type Sock, Socket, skAlloc, sockInitData, sockPut } from "../../../src/net/core/sock.ts";
 import type { InetConnectionSockAfOps } from "../../../src/net/ipv4/inet_sock.ts";
 import { NetnsIpv4 } from "../../../src/net/ipv4/netns.ts";
 import { seq, seqAdd, seqRaw } from "../../../src/net/ipv4/seq.ts";
@@ -184,7 +184,9 @@ export class TcpBench {
   }
 
   /** As after a handshake: MSS 1000 (without timestamps), SACK, the peer's window, cwnd 10. */
-  establish(opts: { mss?: number; ts?: boolean; sack?: boolean; wnd?: number; cwnd?: number; wscale?: number } = {}): this {
+  establish(
+    opts: { mss?: number; ts?: boolean; sack?: boolean; wnd?: number; cwnd?: number; wscale?: number } = {},
+  ): this {
     const sk = this.sk;
     const mss = opts.mss ?? 1000;
     this.mtu = mss + 40 + (opts.ts ? 12 : 0);
@@ -249,7 +251,7 @@ export class TcpBench {
   }
 
   /** The driver is done with what it holds. */
-  release(n = this.held.length): void {
+  release(n: number = this.held.length): void {
     for (const skb of this.held.splice(0, n)) consumeSkb(skb);
   }
 
