@@ -61,7 +61,9 @@ export const CTRL_BLOCK_LOCK: u32 = 32;
 export const CTRL_NEXT_BLOCK: u32 = 36;
 /** Blocks that may be handed out at most (a test makes memory scarce with it); 0 = all. */
 export const CTRL_BLOCK_LIMIT: u32 = 44;
-/** Staging areas: STAGING_SIZE bytes a cpu, where bytes on their way from or to the JS heap rest (src/mm/usercopy.ts). */
+/**
+ * Staging areas: STAGING_SIZE bytes a cpu, where bytes on their way from or to the JS heap rest (src/mm/usercopy.ts).
+ */
 export const CTRL_STAGING_BASE: u32 = 48;
 export const STAGING_SIZE: u32 = 65536;
 /** Per-cpu arenas start here; one is CPU_ARENA_SIZE long (whole cache lines). */
@@ -231,7 +233,7 @@ export const PACKET_OTHERHOST: u32 = 3;
 export const PACKET_OUTGOING: u32 = 4;
 export const PACKET_LOOPBACK: u32 = 5;
 
-// ---- struct skb_shared_info (at skb->end) -----------------------------------------------------------------------------
+// ---- struct skb_shared_info (at skb->end) ---------------------------------------------------------------------------
 
 export const MAX_SKB_FRAGS: u32 = 17;
 export const SHINFO_NR_FRAGS: u32 = 0;
@@ -279,7 +281,7 @@ export const NET_IP_ALIGN: u32 = 2;
 /** Headroom that drivers leave in front of a received frame. */
 export const NET_SKB_PAD: u32 = 64;
 
-// ---- struct tcp_skb_cb, in skb->cb ------------------------------------------------------------------------------------
+// ---- struct tcp_skb_cb, in skb->cb ----------------------------------------------------------------------------------
 // IPCB (struct inet_skb_parm) is kept apart from it: both may be live at once on receive.
 
 export const TCPCB_SEQ: u32 = 128;
@@ -352,14 +354,14 @@ export const QDISC_TIME_TO_SEND: u32 = 216;
 /** GRO: struct napi_gro_cb (u32 words). */
 export const GROCB: u32 = 224;
 
-// ---- rings of skbs between two cpus (net/core/ring.ts) ----------------------------------------------------------------------
+// ---- rings of skbs between two cpus (net/core/ring.ts) --------------------------------------------------------------
 
 export const RING_HEAD: u32 = 0;
 export const RING_TAIL: u32 = 64;
 export const RING_MASK: u32 = 128;
 export const RING_SLOTS: u32 = 192;
 
-// ---- descriptor rings of the rtl819x switch core ------------------------------------------------------------------------
+// ---- descriptor rings of the rtl819x switch core --------------------------------------------------------------------
 // A ring is an array of u32 words: pkthdr address | DESC_OWNED_BIT | DESC_WRAP on the last.
 
 /** 1 = owned by the switch core, 0 = owned by the RISC. */
@@ -390,7 +392,7 @@ export const MBUF_EXTSIZE: u32 = 20;
 /** The skb that the buffer belongs to. */
 export const MBUF_SKB: u32 = 24;
 
-// ---- the check of both sides -------------------------------------------------------------------------------------------
+// ---- the check of both sides ----------------------------------------------------------------------------------------
 
 function mix(h: u32, value: u32): u32 {
   return (((h << 5) | (h >>> 27)) ^ value) >>> 0;

@@ -1,8 +1,8 @@
 /**
  * The Internet checksum (RFC 1071): sums, and copies that sum on the way.
  *
- * A partial sum is a u32: the one's complement sum of the data as little-endian 16-bit words, not yet folded to 16 bits.
- * See src/net/core/checksum.ts for the convention towards JavaScript.
+ * A partial sum is a u32: the one's complement sum of the data as little-endian 16-bit words, not yet folded to 16
+ * bits. See src/net/core/checksum.ts for the convention towards JavaScript.
  */
 
 import { ARENA_STAT_BYTES_COPIED, ARENA_STAT_BYTES_SUMMED } from "../layout";
@@ -161,8 +161,8 @@ export function csumAndCopy(dst: u32, src: u32, len: u32, sum: u32): u32 {
 const COPY_MAX: u32 = 1984;
 
 /**
- * Copies `len` bytes that do not overlap: memcpy. In pieces, because a long memory.copy becomes `rep movsb`, which is ten times
- * slower where the destination lies a little above the source modulo 4096.
+ * Copies `len` bytes that do not overlap: memcpy. In pieces, because a long memory.copy becomes `rep movsb`, which
+ * is ten times slower where the destination lies a little above the source modulo 4096.
  */
 export function copyBytes(dst: u32, src: u32, len: u32): void {
   if (len < 16) {

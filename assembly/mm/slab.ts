@@ -9,11 +9,11 @@
  *   desc       free_list -> free -> free      fresh ^
  *
  * A cpu takes from the first block of its partial list for that class; full blocks stand in no list. An object that
- * another cpu frees goes on its owner's return stack with one compare-and-swap, and the owner takes the whole stack at once
- * when it runs out. An empty block goes back to the free blocks, except that a class keeps its last one.
+ * another cpu frees goes on its owner's return stack with one compare-and-swap, and the owner takes the whole stack
+ * at once when it runs out. An empty block goes back to the free blocks, except that a class keeps its last one.
  *
- * A buffer (every class but CLASS_SKB) has a reference count in the table at CTRL_REFS_BASE. It serves the skb heads and
- * the page frags alike.
+ * A buffer (every class but CLASS_SKB) has a reference count in the table at CTRL_REFS_BASE. It serves the skb heads
+ * and the page frags alike.
  */
 
 import { cpu } from "../env";
@@ -317,7 +317,7 @@ export function inUse(cls: u32): u32 {
   return sum;
 }
 
-// ---- the debug build's poison -----------------------------------------------------------------------------------------
+// ---- the debug build's poison ---------------------------------------------------------------------------------------
 
 function poison(object: u32, cls: u32): void {
   if (cls == CLASS_SKB && (load<u8>(object, SKB_FLAGS) & (SKB_FLAG_POISONED as u8)) != 0) {

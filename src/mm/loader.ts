@@ -94,7 +94,9 @@ export function compileWasm(): Promise<WebAssembly.Module> {
   return compiling;
 }
 
-/** The same without waiting (a main thread of a browser may refuse to compile synchronously; ours is below its limit). */
+/**
+ * The same without waiting (a main thread of a browser may refuse to compile synchronously; ours is below its limit).
+ */
 export function compileWasmSync(): WebAssembly.Module {
   compiled ??= new WebAssembly.Module(decodeBase64(WASM_BASE64));
   return compiled;

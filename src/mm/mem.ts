@@ -1,6 +1,6 @@
 /**
- * The memory of a machine and the views on it. `u8`, `u32`, `dv`, `wasm` ... are live bindings of the *current* machine:
- * `useMachine` switches them (Kernel.enter does it), and code below the kernel's entry points just uses them.
+ * The memory of a machine and the views on it. `u8`, `u32`, `dv`, `wasm` ... are live bindings of the *current*
+ * machine: `useMachine` switches them (Kernel.enter does it), and code below the kernel's entry points just uses them.
  */
 
 import {

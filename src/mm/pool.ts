@@ -1,4 +1,6 @@
-/** What the pool has and what it has done: for tests (nothing leaks), for limits, for the counters of the benchmarks. */
+/**
+ * What the pool has and what it has done: for tests (nothing leaks), for limits, for the counters of the benchmarks.
+ */
 
 import {
   ARENA_STAT_ALLOC_FAIL,

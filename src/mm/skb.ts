@@ -65,7 +65,7 @@ import {
 } from "../../assembly/layout.ts";
 import { f64, u8, u16, u32 } from "./mem.ts";
 
-// ---- lists ------------------------------------------------------------------------------------------------------------
+// ---- lists ----------------------------------------------------------------------------------------------------------
 
 /** The next skb of whatever list this one stands in; 0 = end. */
 export function skbNext(skb: number): number {
@@ -85,7 +85,7 @@ export function skbMarkNotOnList(skb: number): void {
   u32[(skb + SKB_NEXT) >>> 2] = 0;
 }
 
-// ---- the data -----------------------------------------------------------------------------------------------------------
+// ---- the data -------------------------------------------------------------------------------------------------------
 
 /** Bytes in the linear part and the frags together. */
 export function skbLen(skb: number): number {
@@ -148,7 +148,7 @@ export function skbTailPointer(skb: number): number {
   return u32[(skb + SKB_TAIL) >>> 2];
 }
 
-// ---- headers: absolute addresses inside the linear part, 0 = not set --------------------------------------------------------
+// ---- headers: absolute addresses inside the linear part, 0 = not set ------------------------------------------------
 
 /** Address of the transport header; 0 = not set. */
 export function skbTransportHeader(skb: number): number {
@@ -235,7 +235,7 @@ export function skbSetHdrLen(skb: number, v: number): void {
   u16[(skb + SKB_HDR_LEN) >>> 1] = v;
 }
 
-// ---- what the packet is ---------------------------------------------------------------------------------------------------
+// ---- what the packet is ---------------------------------------------------------------------------------------------
 
 /** EtherType in host order. */
 export function skbProtocol(skb: number): number {
@@ -410,7 +410,7 @@ export function skbCb(skb: number): number {
   return skb + SKB_CB;
 }
 
-// ---- sharing ----------------------------------------------------------------------------------------------------------------
+// ---- sharing --------------------------------------------------------------------------------------------------------
 
 /** References to the sk_buff itself. */
 export function skbUsers(skb: number): number {
@@ -440,7 +440,7 @@ export function skbCloneWritable(skb: number, len: number): boolean {
   return !skbHeaderCloned(skb) && skbHeadroom(skb) + len <= u16[(skb + SKB_HDR_LEN) >>> 1];
 }
 
-// ---- skb_shared_info ----------------------------------------------------------------------------------------------------------
+// ---- skb_shared_info ------------------------------------------------------------------------------------------------
 
 /** Address of the skb_shared_info. */
 export function skbShinfo(skb: number): number {

@@ -10,11 +10,13 @@
  * |  1460 |                      116 |                         513 |      |               168 |
  * | 65000 |                     2600 |                       20000 |      |              4500 |
  *
- * `set` needs a view of exactly the bytes, which is 30 ns of those 50 and garbage. So: few bytes by a loop; a whole array as
- * it is; where the two sides disagree modulo 8, through this cpu's staging area at the array's own offset modulo 8, from or
- * to where wasm moves the bytes (and sums them if asked to); and on the way out with views of the staging area that are kept.
+ * `set` needs a view of exactly the bytes, which is 30 ns of those 50 and garbage. So: few bytes by a loop; a whole
+ * array as it is; where the two sides disagree modulo 8, through this cpu's staging area at the array's own offset
+ * modulo 8, from or to where wasm moves the bytes (and sums them if asked to); and on the way out with views of the
+ * staging area that are kept.
  *
- * Who can choose where bytes are put does well to choose an address that agrees with `src.byteOffset + srcOff` modulo 8.
+ * Who can choose where bytes are put does well to choose an address that agrees with `src.byteOffset + srcOff`
+ * modulo 8.
  */
 
 import { STAGING_SIZE } from "../../assembly/layout.ts";

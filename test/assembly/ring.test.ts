@@ -1,13 +1,17 @@
+import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
-import { RING_SLOTS } from "../../assembly/layout.ts";
+import { RING_SLOTS, SKB_MARK } from "../../assembly/layout.ts";
+import { compileWasmSync } from "../../src/mm/loader.ts";
 import { createMachineSync, machine, u32, useMachine, wasm } from "../../src/mm/mem.ts";
 import {
   allocPage,
   allocSkb,
   consumeSkbList,
   kfreeSkbList,
+  poolBlocksInUse,
   putPage,
   skbNext,
+  skbSetMark,
   skbSetNext,
 } from "../../src/net/core/skbuff.ts";
 import { withMachine } from "../mm/util.ts";
@@ -79,5 +83,47 @@ describe("ring", () => {
     }
     // Everything came back: the pool did not grow with the rounds.
     putPage(ring);
+  });
+
+  it("joins two threads that run at the same time", async () => {
+    const rounds = 2000;
+    const batch = 16;
+    const ring = allocPage(RING_SLOTS + 4 * 256);
+    wasm.ringInit(ring, 256);
+    // The worker is cpu 1: it takes what comes, frees it (onto cpu 0's return stack), and counts.
+    const worker = new Worker(
+      `const { parentPort, workerData: { module, memory, ring, total } } = require("node:worker_threads");
+       const wasm = new WebAssembly.Instance(module, { env: { memory, cpu: 1 } }).exports;
+       const u32 = new Uint32Array(memory.buffer);
+       if (wasm.mmInit(memory.buffer.byteLength) !== 1) throw new Error("mmInit");
+       let sum = 0;
+       for (let n = 0; n < total; ) {
+         const list = wasm.ringPop(ring, 64);
+         for (let skb = list; skb !== 0; skb = u32[skb >>> 2]) { n++; sum = (sum + u32[(skb + ${SKB_MARK}) >>> 2]) >>> 0; }
+         wasm.kfreeSkbListMem(list);
+       }
+       parentPort.postMessage(sum);`,
+      { eval: true, workerData: { module: compileWasmSync(), memory: machine.memory, ring, total: rounds * batch } },
+    );
+    const done = new Promise<number>((resolve, reject) => worker.once("message", resolve).once("error", reject));
+    let sum = 0;
+    let serial = 0;
+    for (let round = 0; round < rounds; round++) {
+      let list = chain(batch);
+      for (let skb = list; skb !== 0; skb = skbNext(skb)) {
+        skbSetMark(skb, ++serial);
+        sum = (sum + serial) >>> 0;
+      }
+      for (;;) {
+        list = wasm.ringPush(ring, list);
+        if (list === 0) break;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    expect(await done).toBe(sum);
+    await worker.terminate();
+    putPage(ring);
+    // 512 skbs at most were under way: memory came back while the worker ran.
+    expect(poolBlocksInUse()).toBeLessThan(rounds);
   });
 });

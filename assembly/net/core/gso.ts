@@ -5,9 +5,9 @@
  *   frame 0        | link | IP'| TCP'|  gso_size  |
  *   frame 1        | link | IP'| TCP'|                 gso_size  |  ...
  *
- * The headers are a template: they are summed once without the fields that differ, and each frame adds its own. Towards a
- * device that gathers, a frame is a small head and references to the payload; towards any other it is one linear buffer, and
- * the payload is copied and summed in one pass.
+ * The headers are a template: they are summed once without the fields that differ, and each frame adds its own.
+ * Towards a device that gathers, a frame is a small head and references to the payload; towards any other it is one
+ * linear buffer, and the payload is copied and summed in one pass.
  */
 
 import {
@@ -70,7 +70,8 @@ function be16(v: u32): u64 {
 
 /**
  * Cuts `skb` (data at its first header, network and transport header set and linear, gso_size set) into frames, chained
- * through `next`. `features`: GSO_SEG_*. Returns 0 when there is no memory or the headers do not hold together. `skb` stays.
+ * through `next`. `features`: GSO_SEG_*. Returns 0 when there is no memory or the headers do not hold together.
+ * `skb` stays.
  */
 export function gsoSegment(skb: u32, features: u32, proto: u32): u32 {
   const mss = load<u16>(shinfo(skb), SHINFO_GSO_SIZE) as u32;

@@ -1,6 +1,7 @@
 /**
- * A ring of skbs between one producer and one consumer, on any two cpus: what joins workers over one memory. A call moves a
- * whole chain (linked through `next`), because a cache line's way from one core to the other costs more than all else.
+ * A ring of skbs between one producer and one consumer, on any two cpus: what joins workers over one memory. A call
+ * moves a whole chain (linked through `next`), because a cache line's way from one core to the other costs more than
+ * all else.
  *
  *   0 head: slots written (producer)  64 tail: slots read (consumer)   128 slots - 1   192 slot 0, slot 1, ...
  *   (each on its own cache line)
@@ -10,7 +11,10 @@
 
 import { RING_HEAD, RING_MASK, RING_SLOTS, RING_TAIL, SKB_NEXT } from "../../layout";
 
-/** Makes an empty ring of `entries` (a power of two) slots at `ring`, which has room for RING_SLOTS + 4 * entries bytes. */
+/**
+ * Makes an empty ring of `entries` (a power of two) slots at `ring`, which has room for RING_SLOTS + 4 * entries
+ * bytes.
+ */
 export function ringInit(ring: u32, entries: u32): void {
   store<u32>(ring, entries - 1, RING_MASK);
   atomic.store<u32>(ring + RING_HEAD, 0);

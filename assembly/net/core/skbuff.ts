@@ -275,8 +275,9 @@ function getFragList(list: u32): void {
 }
 
 /**
- * An sk_buff with everything of `skb` but its data, its owner, its place in a list and its sharing: __copy_skb_header. It
- * has a buffer that holds `size` bytes, `headroom` of them before data; len, data_len and frags are zero. 0 = no memory.
+ * An sk_buff with everything of `skb` but its data, its owner, its place in a list and its sharing:
+ * __copy_skb_header. It has a buffer that holds `size` bytes, `headroom` of them before data; len, data_len and
+ * frags are zero. 0 = no memory.
  */
 export function allocLike(skb: u32, size: u32, headroom: u32): u32 {
   const cls = size > BLOCK_SIZE ? 0 : sizeToClass(size + SKB_SHARED_INFO_SIZE);
@@ -338,7 +339,7 @@ function copyGso(to: u32, from: u32): void {
   store<u32>(to, load<u32>(from, SHINFO_GSO_SEGS), SHINFO_GSO_SEGS); // gso_segs and gso_type
 }
 
-// ---- walking over the bytes ---------------------------------------------------------------------------------------------
+// ---- walking over the bytes -----------------------------------------------------------------------------------------
 
 /** What `walk` does with each piece. */
 const OP_COPY: u32 = 0;
@@ -361,8 +362,8 @@ function piece(op: u32, at: u32, buffer: u32, n: u32, sum: u32, pos: u32): u32 {
 }
 
 /**
- * Applies `op` to `len` bytes from `offset`, which must be there. `pos` counts the bytes that were done before: it is the
- * offset into `buffer`, and its parity matters to the sum.
+ * Applies `op` to `len` bytes from `offset`, which must be there. `pos` counts the bytes that were done before: it
+ * is the offset into `buffer`, and its parity matters to the sum.
  */
 function walk(op: u32, skb: u32, offset: u32, len: u32, buffer: u32, sum: u32, pos: u32): u32 {
   const linear = headlen(skb);
@@ -439,7 +440,7 @@ export function skbCopyAndCsumBits(skb: u32, offset: u32, to: u32, len: u32): u3
   return walk(OP_COPY_CSUM, skb, offset, len, to, 0, 0);
 }
 
-// ---- copies -------------------------------------------------------------------------------------------------------------
+// ---- copies ---------------------------------------------------------------------------------------------------------
 
 /** Moves references to the frags and the frag list of `skb` into `n`'s empty shared info. */
 function shareFrags(n: u32, skb: u32): void {
@@ -538,11 +539,11 @@ export function skbMorph(dst: u32, src: u32): u32 {
   return list;
 }
 
-// ---- the linear part ------------------------------------------------------------------------------------------------------
+// ---- the linear part ------------------------------------------------------------------------------------------------
 
 /**
- * pskb_expand_head: gives the skb a head of its own with `nhead` more bytes in front and `ntail` more behind. 0 or -ENOMEM.
- * A frag list that comes loose is left in result word 2.
+ * pskb_expand_head: gives the skb a head of its own with `nhead` more bytes in front and `ntail` more behind. 0 or
+ * -ENOMEM. A frag list that comes loose is left in result word 2.
  */
 export function pskbExpandHead(skb: u32, nhead: u32, ntail: u32): i32 {
   const head = load<u32>(skb, SKB_HEAD);
@@ -598,8 +599,8 @@ function freeLater(skb: u32): void {
 }
 
 /**
- * __pskb_pull_tail: makes `delta` more bytes linear. Returns the new tail, or 0. The skb must have them. What the frag list
- * loses is left in result word 0.
+ * __pskb_pull_tail: makes `delta` more bytes linear. Returns the new tail, or 0. The skb must have them. What the
+ * frag list loses is left in result word 0.
  */
 export function pskbPullTail(skb: u32, delta: u32): u32 {
   if (delta > load<u32>(skb, SKB_DATA_LEN)) return 0;
@@ -720,7 +721,7 @@ export function pskbTrim(skb: u32, len: u32): i32 {
   return 0;
 }
 
-// ---- between two skbs -------------------------------------------------------------------------------------------------------
+// ---- between two skbs -----------------------------------------------------------------------------------------------
 
 /** skb_split: `skb` keeps `len` bytes, the rest goes to the empty `skb1`. Neither shared info may be a clone's. */
 export function skbSplit(skb: u32, skb1: u32, len: u32): void {
@@ -854,9 +855,9 @@ export function skbShift(tgt: u32, skb: u32, shiftlen: u32): u32 {
 }
 
 /**
- * skb_try_coalesce: appends the bytes of `from` to `to`, without copying where there is no tailroom for them: frags move,
- * and a linear part goes along as a frag of its own head. Returns the truesize that moved, or -1 if it cannot be done. `from`
- * is to be freed after success.
+ * skb_try_coalesce: appends the bytes of `from` to `to`, without copying where there is no tailroom for them: frags
+ * move, and a linear part goes along as a frag of its own head. Returns the truesize that moved, or -1 if it cannot
+ * be done. `from` is to be freed after success.
  */
 export function skbTryCoalesce(to: u32, from: u32): i32 {
   if (isCloned(to)) return -1;

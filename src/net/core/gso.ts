@@ -1,6 +1,6 @@
 /**
- * Generic segmentation offload (net/core/gso.c): cuts a super-packet into the frames that go on the wire, one wasm call for
- * all of them.
+ * Generic segmentation offload (net/core/gso.c): cuts a super-packet into the frames that go on the wire, one wasm
+ * call for all of them.
  */
 
 import {
@@ -40,9 +40,9 @@ function segFeatures(features: number): number {
 }
 
 /**
- * skb_gso_segment: the frames of super-packet `skb` for a device with `features` (NETIF_F_*), as a chain linked through next.
- * Returns 0 if there is no memory or the packet makes no sense. The super-packet stays with the caller, who frees it; what
- * it was charged to its socket has moved to the frames.
+ * skb_gso_segment: the frames of super-packet `skb` for a device with `features` (NETIF_F_*), as a chain linked
+ * through next. Returns 0 if there is no memory or the packet makes no sense. The super-packet stays with the
+ * caller, who frees it; what it was charged to its socket has moved to the frames.
  *
  * With NETIF_F_SG the frames refer to the payload where it is; else they are linear, copied and summed in one pass.
  */
@@ -53,7 +53,10 @@ export function skbGsoSegment(skb: number, features: number): number {
   return 0;
 }
 
-/** tcp4_gso_segment (and tcp6's: the IP version is read from the header): see skbGsoSegment. FIN and PSH stay on the last frame only, CWR on the first. */
+/**
+ * tcp4_gso_segment (and tcp6's: the IP version is read from the header): see skbGsoSegment. FIN and PSH stay on the
+ * last frame only, CWR on the first.
+ */
 export function tcp4GsoSegment(skb: number, features: number): number {
   const offset = skbTransportOffset(skb);
   if (!pskbMayPull(skb, offset + 20)) return 0;

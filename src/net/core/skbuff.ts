@@ -1,6 +1,6 @@
 /**
- * struct sk_buff from above (net/core/skbuff.c, include/linux/skbuff.h): lists, life and death, room at both ends, and the
- * operations on bytes, which wasm does. An skb is a number, the address of its sk_buff; 0 is NULL.
+ * struct sk_buff from above (net/core/skbuff.c, include/linux/skbuff.h): lists, life and death, room at both ends,
+ * and the operations on bytes, which wasm does. An skb is a number, the address of its sk_buff; 0 is NULL.
  *
  * Functions that are `static inline` in the kernel carry the mark that keeps them out of the trace.
  */
@@ -77,7 +77,7 @@ export * from "../../mm/skb.ts";
 export { copyFromUser, copyToUser, csumAndCopyFromUser } from "../../mm/usercopy.ts";
 export * from "./checksum.ts";
 
-// ---- lists ------------------------------------------------------------------------------------------------------------
+// ---- lists ----------------------------------------------------------------------------------------------------------
 
 /** struct sk_buff_head: a doubly linked list of skbs. Not circular: both ends are 0. */
 export class SkBuffHead {
@@ -259,7 +259,7 @@ export function skbQueueSpliceInit(list: SkBuffHead, to: SkBuffHead): void {
   skbQueueHeadInit(list);
 }
 
-// ---- what an skb refers to: device, socket, route, conntrack entry -------------------------------------------------------
+// ---- what an skb refers to: device, socket, route, conntrack entry --------------------------------------------------
 
 /** The slots that skb->dev, skb->sk and skb->_nfct count in, of the current machine. */
 export interface Slots<T> {
@@ -344,6 +344,7 @@ export const skbDestructors: ((skb: number) => void)[] = [];
 export const skbDestructorNames: string[] = [];
 
 /** Fills in skbDestructors: sock.ts and tcp_output.ts call it when they are loaded. */
+/* notrace */
 export function registerSkbDestructor(kind: number, name: string, fn: (skb: number) => void): void {
   skbDestructors[kind] = fn;
   skbDestructorNames[kind] = name;
@@ -359,16 +360,18 @@ const hooks: SkbHooks = { nfctGet: noHook, nfctPut: noHook, uargDone: noHook };
 function noHook(_slot: number): void {}
 
 /** Conntrack registers how references to its entries are counted. */
+/* notrace */
 export function registerNfctHooks(get: (slot: number) => void, put: (slot: number) => void): void {
   hooks.nfctGet = get;
   hooks.nfctPut = put;
 }
 /** MSG_ZEROCOPY registers who is told that the data of a notifier (SHINFO_UARG) is not needed any more. */
+/* notrace */
 export function registerUargDone(done: (slot: number) => void): void {
   hooks.uargDone = done;
 }
 
-// ---- life and death ------------------------------------------------------------------------------------------------------------
+// ---- life and death -------------------------------------------------------------------------------------------------
 
 /** alloc_skb: room for `size` bytes behind data, no headroom. 0 = no memory. Sizes above 65,296 need frags. */
 export function allocSkb(size: number): number {
@@ -490,8 +493,8 @@ function skbReleaseHeadState(skb: number): void {
 const pending: number[] = [];
 
 /**
- * After data was released: completes a zero-copy send, and frees the frag list that came loose. Other skbs may share the
- * list, so its links stay as they are; a list inside a list costs an entry on `pending`, not stack.
+ * After data was released: completes a zero-copy send, and frees the frag list that came loose. Other skbs may share
+ * the list, so its links stay as they are; a list inside a list costs an entry on `pending`, not stack.
  */
 /* notrace */
 function afterRelease(loose: number): void {
@@ -539,7 +542,9 @@ export function consumeSkb(skb: number): void {
 export function kfreeSkb(skb: number): void {
   kfreeSkbReason(skb, SKB_DROP_REASON_NOT_SPECIFIED);
 }
-/** kfree_skb_reason: the same, and says why (SKB_DROP_REASON_*): counted in kernel.dropReasons, told to kernel.onDrop. */
+/**
+ * kfree_skb_reason: the same, and says why (SKB_DROP_REASON_*): counted in kernel.dropReasons, told to kernel.onDrop.
+ */
 export function kfreeSkbReason(skb: number, reason: number): void {
   if (skb === 0 || !skbUnref(skb)) return;
   if (kernel !== undefined) {
@@ -658,7 +663,7 @@ export function skbMorph(dst: number, src: number): number {
   return dst;
 }
 
-// ---- room at both ends -------------------------------------------------------------------------------------------------------------
+// ---- room at both ends ----------------------------------------------------------------------------------------------
 
 /** skb_reserve: makes `len` bytes of headroom in an empty skb. */
 /* notrace */
@@ -759,7 +764,9 @@ export function __pskbPullTail(skb: number, delta: number): number {
   freeResultList();
   return tail;
 }
-/** Frees the skbs that a wasm call took out of a frag list (result word 0), or whose head it let go of last (word 2). */
+/**
+ * Frees the skbs that a wasm call took out of a frag list (result word 0), or whose head it let go of last (word 2).
+ */
 /* notrace */
 function freeResultList(): void {
   const word = machine.result >>> 2;
@@ -941,7 +948,7 @@ export function skbPutPadto(skb: number, len: number): number {
   return err;
 }
 
-// ---- pages and frags --------------------------------------------------------------------------------------------------------
+// ---- pages and frags ------------------------------------------------------------------------------------------------
 
 /** A buffer of at least `size` bytes (up to 64 KiB) with one reference. 0 = no memory. */
 /* notrace */
@@ -1024,28 +1031,28 @@ export function skbHasFrags(skb: number): boolean {
 }
 
 /**
- * skb_split: `skb` keeps its first `len` bytes, the rest goes to `skb1`, which is empty and has tailroom for what is linear
- * of it. Frags move; the one that straddles the cut is shared.
+ * skb_split: `skb` keeps its first `len` bytes, the rest goes to `skb1`, which is empty and has tailroom for what is
+ * linear of it. Frags move; the one that straddles the cut is shared.
  */
 export function skbSplit(skb: number, skb1: number, len: number): void {
   wasm.skbSplit(skb, skb1, len);
 }
 /**
- * skb_shift: moves `shiftlen` bytes of frags from the front of `skb` to the end of `tgt`. Returns `shiftlen`, or 0 if that
- * is not possible (linear bytes, no slots). As much truesize moves along.
+ * skb_shift: moves `shiftlen` bytes of frags from the front of `skb` to the end of `tgt`. Returns `shiftlen`, or 0
+ * if that is not possible (linear bytes, no slots). As much truesize moves along.
  */
 export function skbShift(tgt: number, skb: number, shiftlen: number): number {
   return wasm.skbShift(tgt, skb, shiftlen);
 }
 /**
- * skb_try_coalesce: appends the bytes of `from` to `to`. Returns the truesize that moved (0 when they were copied), or -1 if
- * it cannot be done. On success the caller frees `from` (kfreeSkbPartial).
+ * skb_try_coalesce: appends the bytes of `from` to `to`. Returns the truesize that moved (0 when they were copied),
+ * or -1 if it cannot be done. On success the caller frees `from` (kfreeSkbPartial).
  */
 export function skbTryCoalesce(to: number, from: number): number {
   return wasm.skbTryCoalesce(to, from);
 }
 
-// ---- bytes -------------------------------------------------------------------------------------------------------------------------
+// ---- bytes ----------------------------------------------------------------------------------------------------------
 
 /** skb_copy_bits: copies `len` bytes from `offset` to the address `to`. 0, or -EFAULT if the skb is shorter. */
 export function skbCopyBits(skb: number, offset: number, to: number, len: number): number {
@@ -1055,7 +1062,10 @@ export function skbCopyBits(skb: number, offset: number, to: number, len: number
 export function skbStoreBits(skb: number, offset: number, from: number, len: number): number {
   return wasm.skbStoreBits(skb, offset, from, len);
 }
-/** skb_header_pointer: the address of `len` bytes at `offset`: in place if they are linear, else copied to `buffer`. 0 = too short. */
+/**
+ * skb_header_pointer: the address of `len` bytes at `offset`: in place if they are linear, else copied to `buffer`. 0
+ * = too short.
+ */
 /* notrace */
 export function skbHeaderPointer(skb: number, offset: number, len: number, buffer: number): number {
   if (skbHeadlen(skb) - offset >= len) return u32[(skb + SKB_DATA) >>> 2] + offset;
@@ -1063,6 +1073,7 @@ export function skbHeaderPointer(skb: number, offset: number, len: number, buffe
 }
 
 /** Copies `len` bytes from `offset` of the skb into `dst` at `dstOff` (skb_copy_datagram_iter). 0, or -EFAULT. */
+/* notrace */
 export function skbCopyToUser(skb: number, offset: number, dst: Uint8Array, dstOff: number, len: number): number {
   if (offset + len > u32[(skb + SKB_LEN) >>> 2] || dstOff + len > dst.length) return -EFAULT;
   let skip = offset;
@@ -1107,6 +1118,7 @@ export function skbCopyToUser(skb: number, offset: number, dst: Uint8Array, dstO
   return 0;
 }
 /** Appends `len` bytes of `src` from `srcOff` to the linear part. Returns where they stand. */
+/* notrace */
 export function skbCopyFromUser(skb: number, src: Uint8Array, srcOff: number, len: number): number {
   const at = skbPut(skb, len);
   copyFromUser(at, src, srcOff, len);
@@ -1131,6 +1143,7 @@ export function copyFromUserNoCsum(dst: number, src: Uint8Array, srcOff: number,
   copyFromUser(dst, src, srcOff, len);
 }
 /** A copy of `len` bytes (default: all) from `offset`, on the JS heap. For tests, taps and tools. */
+/* notrace */
 export function skbBytes(
   skb: number,
   offset = 0,
@@ -1141,7 +1154,7 @@ export function skbBytes(
   return out;
 }
 
-// ---- checksums -------------------------------------------------------------------------------------------------------------------
+// ---- checksums ------------------------------------------------------------------------------------------------------
 
 /** skb_checksum: the partial sum of `len` bytes from `offset`, plus `csum`. */
 export function skbChecksum(skb: number, offset: number, len: number, csum: number): number {
@@ -1170,7 +1183,10 @@ export function skbChecksumHelp(skb: number): number {
   u8[skb + SKB_IP_SUMMED] = CHECKSUM_NONE;
   return 0;
 }
-/** __skb_checksum_complete: sums all of data onto skb->csum (the pseudo-header). 0 = right; the sum is kept as COMPLETE. */
+/**
+ * __skb_checksum_complete: sums all of data onto skb->csum (the pseudo-header). 0 = right; the sum is kept as
+ * COMPLETE.
+ */
 export function __skbChecksumComplete(skb: number): number {
   const csum = skbChecksum(skb, 0, u32[(skb + SKB_LEN) >>> 2], 0);
   const sum = csumFold(csumAdd(u32[(skb + SKB_CSUM) >>> 2], csum));
@@ -1208,7 +1224,9 @@ export function skbChecksumInit(skb: number, pseudo: number): number {
   if (how === CHECKSUM_COMPLETE || u32[(skb + SKB_LEN) >>> 2] <= 76) return __skbChecksumComplete(skb);
   return 0;
 }
-/** skb_partial_csum_set: makes the skb CHECKSUM_PARTIAL, `start` and `off` counted from data. False if out of bounds. */
+/**
+ * skb_partial_csum_set: makes the skb CHECKSUM_PARTIAL, `start` and `off` counted from data. False if out of bounds.
+ */
 export function skbPartialCsumSet(skb: number, start: number, off: number): boolean {
   const headlen = skbHeadlen(skb);
   const fromHead = skbHeadroom(skb) + start;

@@ -401,7 +401,10 @@ describe("skbGsoSegment", () => {
       ["doff too small", (skb) => void (u8[skbTransportHeader(skb) + 12] = 0x40)],
       [
         "doff beyond the packet",
-        (skb) => void ((u8[skbTransportHeader(skb) + 12] = 0xf0), skbSetTransportHeader(skb, 330)),
+        (skb) => {
+          u8[skbTransportHeader(skb) + 12] = 0xf0;
+          skbSetTransportHeader(skb, 330);
+        },
       ],
       ["ihl too small", (skb) => void (u8[skbNetworkHeader(skb)] = 0x44)],
       ["ihl beyond the transport header", (skb) => void (u8[skbNetworkHeader(skb)] = 0x46)],

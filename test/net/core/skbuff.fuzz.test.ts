@@ -1,6 +1,6 @@
 /**
- * Random sequences of skb operations against a model: every skb is an array of bytes, and must be just that after every step,
- * whatever shares its memory.
+ * Random sequences of skb operations against a model: every skb is an array of bytes, and must be just that after
+ * every step, whatever shares its memory.
  */
 
 import { describe, expect, it } from "vitest";
