@@ -1192,7 +1192,8 @@ export function __skbChecksumComplete(skb: number): number {
   const sum = csumFold(csumAdd(u32[(skb + SKB_CSUM) >>> 2], csum));
   if (!skbShared(skb)) {
     u32[(skb + SKB_CSUM) >>> 2] = csum;
-    u8[skb + SKB_IP_SUMMED] = CHECKSUM_COMPLETE;
+    // There is no csum_valid here: what was found right needs no second look.
+    u8[skb + SKB_IP_SUMMED] = sum === 0 ? CHECKSUM_UNNECESSARY : CHECKSUM_COMPLETE;
   }
   return sum;
 }
