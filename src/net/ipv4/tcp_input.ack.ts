@@ -129,12 +129,14 @@ import {
 import { tcpRateGen, tcpRateSkbDelivered } from "./tcp_rate.ts";
 import { tcpRackAdvance, tcpRackUpdateReoWnd } from "./tcp_recovery.ts";
 import type { TcpSock } from "./tcp_sock.ts";
-import { AckSample, RateSample, TcpSacktagState } from "./tcp_sock.ts";
 import {
+  AckSample,
+  RateSample,
   TCPCB_LOST,
   TCPCB_RETRANS,
   TCPCB_SACKED_ACKED,
   TCPCB_SACKED_RETRANS,
+  TcpSacktagState,
   tcpSkbAckSeq,
   tcpSkbCbFlags,
   tcpSkbEndSeq,

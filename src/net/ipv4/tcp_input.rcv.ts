@@ -345,7 +345,7 @@ export function tcpSndbufExpand(sk: TcpSock): void {
 }
 
 /** truesize_adjust: what of the skb's memory a stream of such segments costs (an empty head costs nothing). */
-function truesizeAdjust(adjust: boolean, skb: number): number {
+export function truesizeAdjust(adjust: boolean, skb: number): number {
   let truesize = skbTruesize(skb);
   if (adjust && skbHeadlen(skb) === 0) {
     truesize -= skbEnd(skb) - skbHead(skb) + SKB_SIZE + SKB_SHARED_INFO_SIZE;

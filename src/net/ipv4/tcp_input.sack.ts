@@ -55,7 +55,6 @@ import { TCP_FRAG_IN_RTX_QUEUE, tcpCurrentMss, tcpFragment, tcpSkbCollapseTstamp
 import { tcpRateSkbDelivered } from "./tcp_rate.ts";
 import { tcpRackAdvance } from "./tcp_recovery.ts";
 import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
-import { TcpSacktagState } from "./tcp_sock.ts";
 import {
   TCPCB_EVER_RETRANS,
   TCPCB_LOST,
@@ -64,6 +63,7 @@ import {
   TCPCB_SACKED_RETRANS,
   TCPCB_TAGBITS,
   TcpSackBlock,
+  TcpSacktagState,
   tcpSkbAckSeq,
   tcpSkbCbFlags,
   tcpSkbEndSeq,

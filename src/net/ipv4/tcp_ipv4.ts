@@ -1,12 +1,37 @@
 /** TCP over IPv4: the way in from IP, the way out to it, connect, ICMP errors, and the tables of pointers. */
 
 import {
+  CHECKSUM_COMPLETE,
+  CHECKSUM_NONE,
+  CHECKSUM_PARTIAL,
+  CHECKSUM_UNNECESSARY,
   MAX_TCP_HEADER,
   PACKET_HOST,
   SKB_GSO_TCPV4,
   TCPCB_TCP_TW_ISN,
 } from "../../../assembly/layout.ts";
-import { SKB_DROP_REASON_NO_SOCKET, SKB_DROP_REASON_NOT_SPECIFIED, SKB_DROP_REASON_PKT_TOO_SMALL, SKB_DROP_REASON_TCP_CSUM, SKB_DROP_REASON_TCP_MINTTL } from "../../uapi/dropreason.ts";
+import { icmpIncStats, ipIncStats, netIncStats, tcpIncStats } from "../../kernel/mib.ts";
+import { dv, u32 } from "../../mm/mem.ts";
+import {
+  skbCsum,
+  skbData,
+  skbHead,
+  skbIpSummed,
+  skbLen,
+  skbPktType,
+  skbSetCsum,
+  skbSetCsumOffset,
+  skbSetCsumStart,
+  skbSetIpSummed,
+  skbTransportHeader,
+} from "../../mm/skb.ts";
+import {
+  SKB_DROP_REASON_NO_SOCKET,
+  SKB_DROP_REASON_NOT_SPECIFIED,
+  SKB_DROP_REASON_PKT_TOO_SMALL,
+  SKB_DROP_REASON_TCP_CSUM,
+  SKB_DROP_REASON_TCP_MINTTL,
+} from "../../uapi/dropreason.ts";
 import { EAFNOSUPPORT, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOENT, EPROTO } from "../../uapi/errno.ts";
 import {
   ICMP_DEST_UNREACH,
@@ -37,6 +62,7 @@ import { AF_INET } from "../../uapi/socket.ts";
 import {
   TCP_CLOSE,
   TCP_ESTABLISHED,
+  TCP_FIN_WAIT2,
   TCP_LISTEN,
   TCP_MSS_DEFAULT,
   TCP_NEW_SYN_RECV,
@@ -50,26 +76,35 @@ import {
   TCPHDR_RST,
   TCPHDR_SYN,
 } from "../../uapi/tcp.ts";
-import { icmpIncStats, ipIncStats, netIncStats, tcpIncStats } from "../../kernel/mib.ts";
-import { dv, u32 } from "../../mm/mem.ts";
-import { skbData, skbLen, skbPktType, skbSetCsumOffset, skbSetCsumStart, skbHead, skbTransportHeader } from "../../mm/skb.ts";
+import { csumAdd, csumFold, csumTcpUdpMagic, csumTcpUdpNofold } from "../core/checksum.ts";
+import { NET_XMIT_CN } from "../core/dev.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { dstMetricAdvmss, dstMtu } from "../core/dst.ts";
+import type { Net } from "../core/net_namespace.ts";
 import { secureTcpSeq, secureTcpTsOff } from "../core/secure_seq.ts";
-import { csumTcpUdpMagic, csumTcpUdpNofold } from "../core/checksum.ts";
-import { kfreeSkbReason, pskbMayPull, skbChecksumComplete, skbChecksumInit, skbDev, skbDst } from "../core/skbuff.ts";
+import { kfreeSkbReason, pskbMayPull, skbChecksum, skbDev, skbDst } from "../core/skbuff.ts";
 import type { ErrBox, OptVal, Proto, Sock, SockAddr } from "../core/sock.ts";
 import {
   ErrBox as ErrBoxClass,
+  SOCK_BINDADDR_LOCK,
   skAcceptqIsFull,
   skDstReset,
   skSetupCaps,
-  SOCK_BINDADDR_LOCK,
   sockPut,
 } from "../core/sock.ts";
-import { icmpErrConvert } from "./icmp.ts";
 import { inetSkRebuildHeader } from "./af_inet.ts";
+import { LOOPBACK_IFINDEX } from "./fib_frontend.ts";
 import { FlowI4 } from "./flow.ts";
+import { icmpErrConvert } from "./icmp.ts";
+import {
+  inetCskAccept,
+  inetCskPrepareForDestroySock,
+  inetCskReqskQueueDropAndPut,
+  inetCskRouteChildSock,
+  inetCskRouteReq,
+  inetCskRtoBackoff,
+  inetCskUpdatePmtu,
+} from "./inet_connection_sock.ts";
 import {
   __inetInheritPort,
   __inetLookup,
@@ -82,34 +117,45 @@ import {
   inetPutPort,
   inetUnhash,
 } from "./inet_hashtables.ts";
-import {
-  inetCskAccept,
-  inetCskPrepareForDestroySock,
-  inetCskReqskQueueDropAndPut,
-  inetCskRouteChildSock,
-  inetCskRouteReq,
-  inetCskRtoBackoff,
-  inetCskUpdatePmtu,
-} from "./inet_connection_sock.ts";
+import type {
+  InetConnectionSock,
+  InetConnectionSockAfOps,
+  InetSock,
+  RequestSock,
+  RequestSockOps,
+  TcpTimewaitSock,
+} from "./inet_sock.ts";
 import { ICSK_TIME_RETRANS } from "./inet_sock.ts";
-import type { InetConnectionSock, InetConnectionSockAfOps, InetSock, RequestSock, RequestSockOps, TcpTimewaitSock } from "./inet_sock.ts";
 import { inetTwskDeschedulePut } from "./inet_timewait_sock.ts";
-import { IP_REPLY_ARG_NOSRCCHECK, ipDontFragment, ipHdr, ipHdrDaddr, ipHdrSaddr, ipHdrTos, ipHdrTtl, IpReplyArg, ipSkAcceptPmtu } from "./ip.ts";
+import {
+  IP_REPLY_ARG_NOSRCCHECK,
+  IpReplyArg,
+  ipcbOptlen,
+  ipDontFragment,
+  ipHdr,
+  ipHdrDaddr,
+  ipHdrSaddr,
+  ipHdrTos,
+  ipHdrTtl,
+  ipSkAcceptPmtu,
+} from "./ip.ts";
+import { IpOptions } from "./ip_opt.ts";
+import { ipOptionsEcho } from "./ip_options.ts";
 import { ipBuildAndSendPkt, ipQueueXmit, ipSendUnicastReply } from "./ip_output.ts";
 import { ipGetsockopt, ipIcmpError, ipSetsockopt } from "./ip_sockglue.ts";
-import { inetAddProtocol } from "./protocol.ts";
 import type { NetProtocol } from "./protocol.ts";
-import { ipRouteConnect, ipRouteNewports, routeErr } from "./route.ts";
+import { inetAddProtocol } from "./protocol.ts";
 import type { Rtable } from "./route.ts";
+import { ipRouteConnect, ipRouteNewports, routeErr } from "./route.ts";
 import type { Seq } from "./seq.ts";
 import { between, seq, seqAdd, seqRaw, seqSub } from "./seq.ts";
 import {
+  tcpAbort,
   tcpClose,
   tcpDestroyCommon,
   tcpDisconnect,
   tcpDone,
   tcpDoneWithError,
-  tcpAbort,
   tcpInitSock,
   tcpIoctl,
   tcpRecvmsg,
@@ -119,7 +165,9 @@ import {
 } from "./tcp.ts";
 import {
   __tcpSetRto,
-  ktimeGetSeconds,
+  INET_ECN_MASK,
+  TCP_TIMEOUT_INIT,
+  tcpClockMs,
   tcpClockTs,
   tcpHdr,
   tcpListendrop,
@@ -129,8 +177,8 @@ import {
   tcpResetXmitTimer,
   tcpRtxQueueHead,
   tcpSegsIn,
+  tcpSkbTimestampTs,
   tcpSkbTimestampUs,
-  TCP_TIMEOUT_INIT,
   thAckSeq,
   thDest,
   thDoff,
@@ -138,8 +186,18 @@ import {
   thSeq,
   thSource,
 } from "./tcp_h.ts";
-import { tcpConnRequest, tcpInitializeRcvMss, tcpRcvEstablished, tcpRcvStateProcess, tcpSimpleRetransmit } from "./tcp_input.ts";
 import {
+  tcpConnRequest,
+  tcpInitializeRcvMss,
+  tcpRcvEstablished,
+  tcpRcvStateProcess,
+  tcpSimpleRetransmit,
+} from "./tcp_input.ts";
+import {
+  checkReqDrop,
+  TCP_TW_ACK,
+  TCP_TW_RST,
+  TCP_TW_SYN,
   tcpCaOpenreqChild,
   tcpCheckReq,
   tcpChildProcess,
@@ -158,17 +216,10 @@ import {
   tcpSkbSetSacked,
   tcpSkbSetSeq,
 } from "./tcp_sock.ts";
-import { tcpRetransmitTimer } from "./tcp_timer.ts";
 import { tcpGetsockopt, tcpSetsockopt } from "./tcp_sockopt.ts";
+import { tcpRetransmitTimer } from "./tcp_timer.ts";
 
-// enum tcp_tw_status: what tcp_timewait_state_process asks for.
-export const TCP_TW_SUCCESS = 0;
-export const TCP_TW_RST = 1;
-export const TCP_TW_ACK = 2;
-export const TCP_TW_SYN = 3;
-export const TCP_TW_ACK_OOW = 4;
-
-// ---- in ---------------------------------------------------------------------------------------------------------------------
+// ---- in -------------------------------------------------------------------------------------------------------------
 
 /** tcp_v4_fill_cb: what the rest of TCP reads of the header, once. */
 function tcpV4FillCb(skb: number, iph: number, th: number): void {
@@ -186,9 +237,29 @@ function tcpV4FillCb(skb: number, iph: number, th: number): void {
   u32[(skb + TCPCB_TCP_TW_ISN) >>> 2] = 0;
 }
 
-/** tcp_checksum_complete: true = wrong. */
+/**
+ * skb_checksum_init: takes the word of the device or of the local sender (CHECKSUM_UNNECESSARY, _PARTIAL), compares its sum
+ * (_COMPLETE), or leaves the pseudo-header in skb->csum, for the payload to be summed once the segment is wanted.
+ */
+function tcpV4ChecksumInit(skb: number, saddr: number, daddr: number): void {
+  const how = skbIpSummed(skb);
+  if (how === CHECKSUM_UNNECESSARY || how === CHECKSUM_PARTIAL) return;
+  const pseudo = csumTcpUdpNofold(saddr, daddr, skbLen(skb), IPPROTO_TCP, 0);
+  if (how === CHECKSUM_COMPLETE && csumFold(csumAdd(pseudo, skbCsum(skb))) === 0) {
+    skbSetIpSummed(skb, CHECKSUM_UNNECESSARY);
+    return;
+  }
+  // A sum that is wrong says nothing about who got it wrong.
+  skbSetIpSummed(skb, CHECKSUM_NONE);
+  skbSetCsum(skb, pseudo);
+}
+
+/** tcp_checksum_complete: true = wrong. Data starts at the TCP header; a right sum is not computed twice. */
 export function tcpChecksumComplete(skb: number): boolean {
-  return skbChecksumComplete(skb) !== 0;
+  if (skbIpSummed(skb) !== CHECKSUM_NONE) return false;
+  if (csumFold(skbChecksum(skb, 0, skbLen(skb), skbCsum(skb))) !== 0) return true;
+  skbSetIpSummed(skb, CHECKSUM_UNNECESSARY);
+  return false;
 }
 
 /** tcp_tw_isn: the ISN for a SYN that reopens TIME_WAIT; 0 = none. tcp_conn_request takes it. */
@@ -196,7 +267,7 @@ export function tcpTwIsnTake(skb: number): number {
   return u32[(skb + TCPCB_TCP_TW_ISN) >>> 2] as number;
 }
 
-const lostRace: ErrBox = new ErrBoxClass();
+const twDrop: ErrBox = new ErrBoxClass();
 const twIsn: ErrBox = new ErrBoxClass();
 
 function discard(skb: number, reason: number): number {
@@ -227,10 +298,7 @@ export function tcpV4Rcv(skb: number): number {
   const th = tcpHdr(skb);
   const saddr = ipHdrSaddr(iph);
   const daddr = ipHdrDaddr(iph);
-  // The pseudo-header goes into skb->csum; the payload is summed when it is read anyway, or now if it is short.
-  if (skbChecksumInit(skb, csumTcpUdpNofold(saddr, daddr, skbLen(skb), IPPROTO_TCP, 0)) !== 0) {
-    return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
-  }
+  tcpV4ChecksumInit(skb, saddr, daddr);
   const sport = thSource(th);
   const dport = thDest(th);
 
@@ -260,12 +328,8 @@ export function tcpV4Rcv(skb: number): number {
         continue;
       }
       tcpV4FillCb(skb, iph, th);
-      lostRace.value = 0;
-      const nsk = tcpCheckReq(listener, skb, req, false, lostRace);
-      if (nsk === null) {
-        if (lostRace.value !== 0) continue;
-        return discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
-      }
+      const nsk = tcpCheckReq(listener as TcpSock, skb, req, false, null);
+      if (nsk === null) return discard(skb, checkReqDrop.value);
       if (nsk !== listener) {
         const reason = tcpChildProcess(listener, nsk, skb);
         if (reason !== 0) {
@@ -297,7 +361,8 @@ function tcpV4TimeWait(tw: TcpTimewaitSock, skb: number, iph: number, th: number
     return null;
   }
   const dev = skbDev(skb);
-  switch (tcpTimewaitStateProcess(tw, skb, twIsn)) {
+  twDrop.value = SKB_DROP_REASON_NOT_SPECIFIED;
+  switch (tcpTimewaitStateProcess(tw, skb, twIsn, twDrop)) {
     case TCP_TW_SYN: {
       const sk = __inetLookupListener(dev.net, ipHdrSaddr(iph), thSource(th), ipHdrDaddr(iph), thDest(th), dev.ifindex);
       if (sk !== null) {
@@ -308,7 +373,6 @@ function tcpV4TimeWait(tw: TcpTimewaitSock, skb: number, iph: number, th: number
       break;
     }
     case TCP_TW_ACK:
-    case TCP_TW_ACK_OOW:
       tcpV4TimewaitAck(tw, skb);
       break;
     case TCP_TW_RST:
@@ -318,7 +382,7 @@ function tcpV4TimeWait(tw: TcpTimewaitSock, skb: number, iph: number, th: number
     default:
       break;
   }
-  discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
+  discard(skb, twDrop.value);
   return null;
 }
 
@@ -337,7 +401,7 @@ export function tcpV4DoRcv(sk: Sock, skb: number): number {
   return 0;
 }
 
-// ---- answers without a connection -----------------------------------------------------------------------------------------------
+// ---- answers without a connection -----------------------------------------------------------------------------------
 
 const replyArg: IpReplyArg = new IpReplyArg(20 + 40);
 const replyView: DataView = new DataView(replyArg.iov.buffer);
@@ -365,8 +429,8 @@ function replyHeader(skb: number, s: number, ack: number, flags: number, window:
 }
 
 /**
- * tcp_v4_send_reset (RFC 9293 §3.10.7.1): a RST for a segment that nobody wants; never for a RST. `sk`: whose behalf, or
- * null.
+ * tcp_v4_send_reset (RFC 9293 §3.10.7.1): a RST for a segment that nobody wants; never for a RST. `sk`: whose behalf,
+ * or null.
  */
 export function tcpV4SendReset(sk: Sock | null, skb: number): void {
   const th = tcpHdr(skb);
@@ -454,7 +518,7 @@ function tcpV4ReqskSendAck(sk: Sock, skb: number, req: RequestSock): void {
   );
 }
 
-// ---- checksums ------------------------------------------------------------------------------------------------------------------
+// ---- checksums ------------------------------------------------------------------------------------------------------
 
 /** __tcp_v4_send_check: the pseudo-header's sum goes into the header, the rest is left to whoever sends (PARTIAL). */
 export function __tcpV4SendCheck(skb: number, saddr: number, daddr: number): void {
@@ -470,15 +534,29 @@ export function tcpV4SendCheck(sk: Sock, skb: number): void {
   __tcpV4SendCheck(skb, (sk as InetSock).inetSaddr, sk.skcDaddr);
 }
 
-// ---- connect ----------------------------------------------------------------------------------------------------------------------
+// ---- connect --------------------------------------------------------------------------------------------------------
 
 /** tcp_twsk_unique: may this connection take over a four-tuple that is in TIME_WAIT (RFC 6191)? */
 export function tcpTwskUnique(sk: Sock, tw: TcpTimewaitSock): boolean {
   const tp = sk as TcpSock;
-  let reuse = sk.net.ipv4.sysctlTcpTwReuse;
+  const ipv4 = sk.net.ipv4;
+  let reuse = ipv4.sysctlTcpTwReuse;
+  // In FIN_WAIT2 the peer may still send.
+  if (tw.twSubstate === TCP_FIN_WAIT2) reuse = 0;
   // 2: for loopback connections only.
-  if (reuse === 2 && tw.skcDaddr >>> 24 !== 127 && tw.skcRcvSaddr >>> 24 !== 127) reuse = 0;
-  if (tw.twTsRecentStamp === 0 || reuse === 0 || ktimeGetSeconds() <= tw.twTsRecentStamp) return false;
+  if (
+    reuse === 2 &&
+    tw.skcBoundDevIf !== LOOPBACK_IFINDEX &&
+    tw.skcDaddr >>> 24 !== 127 &&
+    tw.skcRcvSaddr >>> 24 !== 127
+  ) {
+    reuse = 0;
+  }
+  // Without timestamps old segments could not be told from new ones.
+  if (tw.twTsRecentStamp === 0) return false;
+  // A port that the user has bound is taken over at once; a free choice waits for the timestamps to have moved on.
+  const bound = sk.skcNum !== 0;
+  if (!bound && (reuse === 0 || tcpClockMs() - tw.twEntryStamp < ipv4.sysctlTcpTwReuseDelay)) return false;
   if (!tp.repair) {
     const s = (tw.twSndNxt + 65535 + 2) >>> 0;
     tp.writeSeq = seq(s === 0 ? 1 : s);
@@ -549,7 +627,7 @@ export function tcpV4Connect(sk: Sock, addr: SockAddr): number {
   return err;
 }
 
-// ---- ICMP errors --------------------------------------------------------------------------------------------------------------------
+// ---- ICMP errors ----------------------------------------------------------------------------------------------------
 
 /** tcp_v4_mtu_reduced: a router on the path has a smaller MTU (RFC 1191). */
 export function tcpV4MtuReduced(sk: Sock): void {
@@ -595,8 +673,8 @@ export function tcpLdRtoRevert(sk: Sock, s: Seq): void {
 }
 
 /**
- * tcp_v4_err: an ICMP error quotes a segment of ours (skb data: the quoted IP header, 8 bytes of TCP readable). Believed
- * only if its sequence number is in flight (RFC 5927 §4.1).
+ * tcp_v4_err: an ICMP error quotes a segment of ours (skb data: the quoted IP header, 8 bytes of TCP readable).
+ * Believed only if its sequence number is in flight (RFC 5927 §4.1).
  */
 export function tcpV4Err(skb: number, info: number): number {
   const dev = skbDev(skb);
@@ -675,20 +753,32 @@ export function tcpV4Err(skb: number, info: number): number {
   return 0;
 }
 
-// ---- listening ------------------------------------------------------------------------------------------------------------------------
+// ---- listening ------------------------------------------------------------------------------------------------------
+
+/** tcp_v4_save_options: the IP options of the SYN, turned around for the answer (RFC 1122 §4.2.3.8). */
+function tcpV4SaveOptions(net: Net, skb: number): IpOptions | null {
+  if (ipcbOptlen(skb) === 0) return null;
+  const opt = new IpOptions();
+  return ipOptionsEcho(net, opt, skb) === 0 ? opt : null;
+}
 
 /** tcp_v4_route_req: the addresses of the request, and the route of its SYN-ACK. */
 function tcpV4RouteReq(sk: Sock, skb: number, fl: FlowI4, req: RequestSock): DstEntry | null {
   const iph = ipHdr(skb);
   req.irLocAddr = ipHdrDaddr(iph);
   req.irRmtAddr = ipHdrSaddr(iph);
+  req.skcRcvSaddr = req.irLocAddr;
+  req.skcDaddr = req.irRmtAddr;
+  req.irIif = sk.skcBoundDevIf;
+  req.skcBoundDevIf = req.irIif;
+  req.ireqOpt = tcpV4SaveOptions(sk.net, skb);
   return inetCskRouteReq(sk as InetConnectionSock, fl, req);
 }
 
-function tcpV4InitSeq(skb: number): number {
+function tcpV4InitSeq(sk: Sock, skb: number): number {
   const iph = ipHdr(skb);
   const th = tcpHdr(skb);
-  return secureTcpSeq(skbDev(skb).net, ipHdrDaddr(iph), ipHdrSaddr(iph), thDest(th), thSource(th));
+  return secureTcpSeq(sk.net, ipHdrDaddr(iph), ipHdrSaddr(iph), thDest(th), thSource(th));
 }
 
 function tcpV4InitTsOff(sk: Sock, skb: number): number {
@@ -713,9 +803,17 @@ function tcpV4SendSynack(
   const skb = tcpMakeSynack(sk as TcpSock, route, req, foc, synackType, synSkb);
   if (skb === 0) return -1;
   __tcpV4SendCheck(skb, req.irLocAddr, req.irRmtAddr);
-  const err = ipBuildAndSendPkt(skb, sk, req.irLocAddr, req.irRmtAddr, null, (sk as InetSock).tos);
+  // What the ACK may echo (tcp_check_req).
+  if (req.tstampOk) {
+    const tsval = (tcpSkbTimestampTs(skb) + req.tsOff) >>> 0;
+    if (req.numRetrans === 0) req.sntTsvalFirst = tsval;
+    req.sntTsvalLast = tsval;
+  }
+  let tos = (sk as InetSock).tos;
+  if (sk.net.ipv4.sysctlTcpReflectTos !== 0) tos = (req.synTos & ~INET_ECN_MASK) | (tos & INET_ECN_MASK);
+  const err = ipBuildAndSendPkt(skb, sk, req.irLocAddr, req.irRmtAddr, req.ireqOpt, tos);
   // net_xmit_eval: congestion of the local queue is no failure.
-  return err === 2 ? 0 : err;
+  return err === NET_XMIT_CN ? 0 : err;
 }
 
 /** tcp_v4_conn_request (icsk_af_ops->conn_request): a SYN for a listener. Never one that came by broadcast. */
@@ -755,6 +853,7 @@ export function tcpV4SynRecvSock(
   newsk.mcIndex = skbDev(skb).ifindex;
   newsk.mcTtl = ipHdrTtl(iph);
   newsk.rcvTos = ipHdrTos(iph);
+  if (sk.net.ipv4.sysctlTcpReflectTos !== 0) newsk.tos = req.synTos & ~INET_ECN_MASK;
   newsk.inetOpt = req.ireqOpt;
   newsk.icskExtHdrLen = req.ireqOpt !== null ? req.ireqOpt.optlen : 0;
   newsk.inetId = sk.net.kernel.random.u32() & 0xffff;
@@ -771,6 +870,12 @@ export function tcpV4SynRecvSock(
   tcpInitializeRcvMss(newsk);
   __inetInheritPort(sk, newsk);
   ownReq.value = inetEhashNolisten(newsk, req) ? 1 : 0;
+  if (ownReq.value !== 0) {
+    // tcp_move_syn
+    newsk.savedSyn = req.savedSyn;
+    req.savedSyn = null;
+    req.ireqOpt = null;
+  }
   return newsk;
 }
 
@@ -783,7 +888,7 @@ function forcedClose(newsk: TcpSock): void {
   tcpDone(newsk);
 }
 
-// ---- birth and death --------------------------------------------------------------------------------------------------------------------
+// ---- birth and death ------------------------------------------------------------------------------------------------
 
 /** tcp_v4_init_sock (sk_prot->init). */
 export function tcpV4InitSock(sk: Sock): number {
@@ -807,7 +912,7 @@ function tcpStreamMemoryFree(sk: Sock, wake: number): boolean {
   return seqSub(tp.writeSeq, tp.sndNxt) * 2 ** wake < tcpNotsentLowat(tp);
 }
 
-// ---- the tables of pointers -----------------------------------------------------------------------------------------------------------------
+// ---- the tables of pointers -----------------------------------------------------------------------------------------
 
 /** ipv4_specific: where icsk_af_ops of an IPv4 connection points. */
 export const ipv4Specific: InetConnectionSockAfOps = {

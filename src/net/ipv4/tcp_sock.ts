@@ -406,7 +406,7 @@ export interface TcpRequestSockOps {
   readonly mssClamp: number;
   /** Fills in the request's addresses from the SYN and routes the SYN-ACK; null = no route. */
   routeReq(sk: Sock, skb: number, fl: FlowI4, req: RequestSock): DstEntry | null;
-  initSeq(skb: number): number;
+  initSeq(sk: Sock, skb: number): number;
   initTsOff(sk: Sock, skb: number): number;
   sendSynack(
     sk: Sock,
