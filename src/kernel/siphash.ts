@@ -2,7 +2,8 @@
  * SipHash-2-4 (Aumasson, Bernstein, 2012): the keyed hash behind initial sequence numbers (RFC 6528), SYN cookies,
  * port selection and hash tables that a stranger must not be able to aim at. 64-bit words are pairs of 32-bit halves.
  *
- * The result is 64 bits: the functions return the low half as a u32; `siphashHi` holds the high half until the next call.
+ * The result is 64 bits: the functions return the low half as a u32; `siphashHi` holds the high half until the next
+ * call.
  */
 
 /** A key: four 32-bit words, little endian (k0 low, k0 high, k1 low, k1 high). */

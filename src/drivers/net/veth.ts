@@ -77,7 +77,8 @@ function skbForwardable(dev: NetDevice, skb: number): number {
 }
 
 /**
- * dev_forward_skb: makes a transmitted skb one that `dev` has received. It keeps its owner (so that TCP small queues see
+ * dev_forward_skb: makes a transmitted skb one that `dev` has received. It keeps its owner (so that TCP small queues
+ * see
  * what is on its way) and, inside one host, its mark.
  */
 export function devForwardSkb(dev: NetDevice, skb: number, xnet: boolean): number {
@@ -236,7 +237,7 @@ export function vethDellink(dev: NetDevice): void {
   unregisterNetdevice(dev);
 }
 
-// ---- one end of a wire ------------------------------------------------------------------------------------------------------
+// ---- one end of a wire ----------------------------------------------------------------------------------------------
 
 /** Frames from a wire into a virtual Ethernet device. */
 class VethPort implements WirePort {

@@ -1,6 +1,7 @@
 /**
  * A wire between two ports (network cards, TAPs, emulators), frame by frame. Each direction has its own delay, rate,
- * loss, duplication, reordering and corruption, drawn from the machine's random source. Without any, frames pass at once.
+ * loss, duplication, reordering and corruption, drawn from the machine's random source. Without any, frames pass at
+ * once.
  *
  *   port 0 --> line (rate, limit) --> air (delay, jitter) --> port 1
  *
@@ -87,7 +88,9 @@ export interface WireOptions {
   corrupt?: number;
   /** Cut: nothing arrives. */
   down?: boolean;
-  /** Super-packets cross whole, if the port at the end takes them. By default when the wire has no rate and no faults. */
+  /**
+   * Super-packets cross whole, if the port at the end takes them. By default when the wire has no rate and no faults.
+   */
   gso?: boolean;
 }
 
@@ -223,7 +226,8 @@ export class Wire {
   }
 
   /**
-   * Whether `end` should send now: the line is not busy with frames that it has already, and the other end has not asked
+   * Whether `end` should send now: the line is not busy with frames that it has already, and the other end has not
+   * asked
    * for a pause. If not, `wireRoom` of its port is called later. Only those who can wait need to ask.
    */
   ready(end: number): boolean {

@@ -76,7 +76,7 @@ import {
   sched,
   TCQ_F_CAN_BYPASS,
 } from "./sch_generic_h.ts";
-import { skbLinearize, consumeSkb, kfreeSkbReason, skbChecksumHelp, skbClone, skbDev, skbDstDrop } from "./skbuff.ts";
+import { consumeSkb, kfreeSkbReason, skbChecksumHelp, skbClone, skbDev, skbDstDrop, skbLinearize } from "./skbuff.ts";
 
 export {
   __devChangeFlags,
@@ -173,7 +173,9 @@ export interface NetDeviceOps {
 /** struct header_ops. */
 export interface HeaderOps {
   readonly symbol: string;
-  /** Pushes the link header. daddr/saddr null = broadcast-less default / dev->dev_addr. Returns its length, or negative. */
+  /**
+   * Pushes the link header. daddr/saddr null = broadcast-less default / dev->dev_addr. Returns its length, or negative.
+   */
   create(
     skb: number,
     dev: NetDevice,
@@ -273,6 +275,11 @@ export class NetDevice {
   rxHandler: ((skb: number) => number) | null = null;
   rxHandlerData: unknown = null;
   needsRelease = false;
+  /** rtnl_link_ops->kind of a device that was made on request ("veth", "dummy"); "" = by its driver. */
+  linkKind = "";
+  /** For `ip link`: a number and a text that mean nothing to the stack. */
+  group = 0;
+  ifalias = "";
 
   constructor(net: Net, name: string, ops: NetDeviceOps) {
     this.net = net;
@@ -304,7 +311,7 @@ export interface PacketType {
   readonly ignoreOutgoing?: boolean;
 }
 
-// ---- softnet_data: the machine's queues -----------------------------------------------------------------------------------
+// ---- softnet_data: the machine's queues -----------------------------------------------------------------------------
 
 /** Packets of one net_rx_action, and of one poll. */
 const NETDEV_BUDGET = 300;
@@ -375,7 +382,7 @@ function softnetSwitch(): SoftnetData {
   return sd;
 }
 
-// ---- transmit -----------------------------------------------------------------------------------------------------------------
+// ---- transmit -------------------------------------------------------------------------------------------------------
 
 /** netif_needs_gso etc. work on these: which features a gso_type needs (net_gso_ok). */
 function netGsoOk(features: number, gsoType: number): boolean {
@@ -665,7 +672,7 @@ function devDirectXmit(skb: number, dev: NetDevice, txq: NetdevQueue): number {
   return -ENETDOWN;
 }
 
-// ---- the transmit softirq, and the driver's hold on its queue ------------------------------------------------------------------
+// ---- the transmit softirq, and the driver's hold on its queue -------------------------------------------------------
 
 /** __netif_schedule: has the qdisc run by the NET_TX softirq. */
 export function __netifSchedule(q: Qdisc): void {
@@ -729,7 +736,7 @@ export function netifQueueStopped(dev: NetDevice): boolean {
   return netifTxQueueStopped(dev.txq);
 }
 
-// ---- receive --------------------------------------------------------------------------------------------------------------------
+// ---- receive --------------------------------------------------------------------------------------------------------
 
 let timestampNeeded = 0;
 
@@ -960,7 +967,7 @@ export function flushBacklog(dev: NetDevice): void {
   queue.qlen = keep.qlen;
 }
 
-// ---- NAPI -----------------------------------------------------------------------------------------------------------------------
+// ---- NAPI -----------------------------------------------------------------------------------------------------------
 
 function ____napiSchedule(sd: SoftnetData, napi: NapiStruct): void {
   napi.next = null;

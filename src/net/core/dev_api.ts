@@ -1,5 +1,6 @@
 /**
- * What configures network devices: registration, names, open and close, MTU, addresses, features, carrier, and the chain
+ * What configures network devices: registration, names, open and close, MTU, addresses, features, carrier, and the
+ * chain
  * of those who want to hear of it (net/core/dev.c, dev_api.c, dev_addr_lists.c, link_watch.c). None of it is for the
  * packet path. Errors are negative errnos.
  */
@@ -43,7 +44,7 @@ import {
 import { type Net, type PernetOperations, registerPernetSubsys } from "./net_namespace.ts";
 import { sched } from "./sch_generic_h.ts";
 
-// ---- the notifier chain -------------------------------------------------------------------------------------------------
+// ---- the notifier chain ---------------------------------------------------------------------------------------------
 
 export const NETDEV_UP = 1;
 export const NETDEV_DOWN = 2;
@@ -85,7 +86,7 @@ export function netdevNotifierCall(event: number, dev: NetDevice): number {
   return 0;
 }
 
-// ---- names and lookup -------------------------------------------------------------------------------------------------------
+// ---- names and lookup -----------------------------------------------------------------------------------------------
 
 /** __dev_get_by_name. */
 export function devGetByName(net: Net, name: string): NetDevice | null {
@@ -102,7 +103,9 @@ export function devValidName(name: string): boolean {
   return name.length > 0 && name.length < IFNAMSIZ && name !== "." && name !== ".." && !/[/:\s]/.test(name);
 }
 
-/** dev_alloc_name: a free name for a template with one "%d" ("veth%d"), or `name` itself. -EINVAL, -ENFILE (all taken). */
+/**
+ * dev_alloc_name: a free name for a template with one "%d" ("veth%d"), or `name` itself. -EINVAL, -ENFILE (all taken).
+ */
 export function devAllocName(net: Net, name: string): string | number {
   const at = name.indexOf("%");
   if (at < 0) return name;
@@ -134,7 +137,7 @@ export function devChangeName(dev: NetDevice, newname: string): number {
   return 0;
 }
 
-// ---- registration -----------------------------------------------------------------------------------------------------------
+// ---- registration ---------------------------------------------------------------------------------------------------
 
 function listNetdevice(dev: NetDevice): void {
   dev.net.devByName.set(dev.name, dev);
@@ -237,7 +240,7 @@ export function netDevInit(): void {
   registerPernetSubsys(netdevNetOps);
 }
 
-// ---- up and down --------------------------------------------------------------------------------------------------------------
+// ---- up and down ----------------------------------------------------------------------------------------------------
 
 /** netif_running: the device is open. */
 export function netifRunning(dev: NetDevice): boolean {
@@ -305,7 +308,7 @@ function linkwatchFireEvent(dev: NetDevice): void {
   netdevNotifierCall(NETDEV_CHANGE, dev);
 }
 
-// ---- flags --------------------------------------------------------------------------------------------------------------------
+// ---- flags ----------------------------------------------------------------------------------------------------------
 
 /** dev_get_flags: the flags as user space sees them. */
 export function devGetFlags(dev: NetDevice): number {
@@ -368,7 +371,7 @@ export function devSetAllmulti(dev: NetDevice, inc: number): number {
   return 0;
 }
 
-// ---- addresses, MTU, queue length -------------------------------------------------------------------------------------------------
+// ---- addresses, MTU, queue length -----------------------------------------------------------------------------------
 
 function mcKey(addr: Uint8Array): string {
   let key = "";
@@ -399,7 +402,9 @@ export function devMcDel(dev: NetDevice, addr: Uint8Array): number {
   return 0;
 }
 
-/** dev_set_mac_address: -EOPNOTSUPP, -EINVAL (wrong length), -EADDRNOTAVAIL (multicast or zero), -EBUSY (device is up). */
+/**
+ * dev_set_mac_address: -EOPNOTSUPP, -EINVAL (wrong length), -EADDRNOTAVAIL (multicast or zero), -EBUSY (device is up).
+ */
 export function devSetMacAddress(dev: NetDevice, addr: Uint8Array): number {
   const set = dev.netdevOps.ndoSetMacAddress;
   if (set === undefined) return -EOPNOTSUPP;
@@ -447,7 +452,7 @@ export function devSetTxQueueLen(dev: NetDevice, len: number): number {
   return 0;
 }
 
-// ---- features -----------------------------------------------------------------------------------------------------------------------
+// ---- features -------------------------------------------------------------------------------------------------------
 
 /** The names that `ethtool -k` and `ethtool -K` use, long and short. */
 export const ethtoolFeatureNames: Readonly<Record<string, number>> = {

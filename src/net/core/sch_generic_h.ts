@@ -188,7 +188,7 @@ export function registerSched(ops: SchedOps): void {
   sched = ops;
 }
 
-// ---- inline functions ---------------------------------------------------------------------------------------------------
+// ---- inline functions -----------------------------------------------------------------------------------------------
 
 /** qdisc_skb_cb(skb)->pkt_len: bytes on the wire, the headers of every segment counted. Set by qdisc_pkt_len_init. */
 export function qdiscPktLen(skb: number): number {

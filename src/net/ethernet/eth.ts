@@ -30,7 +30,7 @@ import type { HhCache, Neighbour } from "../core/neighbour.ts";
 import type { Net } from "../core/net_namespace.ts";
 import { skbPush } from "../core/skbuff.ts";
 
-// ---- struct ethhdr, as functions of its address -------------------------------------------------------------------------
+// ---- struct ethhdr, as functions of its address ---------------------------------------------------------------------
 
 /** h_proto, in host order. */
 export function ethHdrProto(eth: number): number {
@@ -46,7 +46,7 @@ function copyIn(addr: number, from: Uint8Array): void {
   for (let i = 0; i < ETH_ALEN; i++) u8[addr + i] = from[i] as number;
 }
 
-// ---- addresses ------------------------------------------------------------------------------------------------------------
+// ---- addresses ------------------------------------------------------------------------------------------------------
 
 /** is_multicast_ether_addr: broadcast included. */
 export function isMulticastEtherAddr(addr: Uint8Array): boolean {
@@ -101,10 +101,11 @@ export function macPton(text: string): Uint8Array | null {
   return Uint8Array.from(text.split(/[:-]/), (byte) => Number.parseInt(byte, 16));
 }
 
-// ---- the header -----------------------------------------------------------------------------------------------------------
+// ---- the header -----------------------------------------------------------------------------------------------------
 
 /**
- * eth_header: pushes the link header. `type` is an EtherType, or ETH_P_802_3/802_2 for a length field with `len`. Without
+ * eth_header: pushes the link header. `type` is an EtherType, or ETH_P_802_3/802_2 for a length field with `len`.
+ * Without
  * `daddr` the header's destination stays open and -ETH_HLEN is returned (but a device without ARP needs none).
  */
 export function ethHeader(
@@ -166,7 +167,8 @@ export function ethHeaderCacheUpdate(hh: HhCache, dev: NetDevice, haddr: Uint8Ar
 }
 
 /**
- * eth_type_trans: takes the link header off a received frame, sets skb->dev, the mac header and pkt_type, and returns the
+ * eth_type_trans: takes the link header off a received frame, sets skb->dev, the mac header and pkt_type, and returns
+ * the
  * EtherType in host order (ETH_P_802_2 or ETH_P_802_3 for frames with a length). The frame has at least 14 bytes there.
  */
 export function ethTypeTrans(skb: number, dev: NetDevice): number {
@@ -215,7 +217,7 @@ export const ethHeaderOps: HeaderOps = {
   cacheUpdate: ethHeaderCacheUpdate,
 };
 
-// ---- devices ------------------------------------------------------------------------------------------------------------------
+// ---- devices --------------------------------------------------------------------------------------------------------
 
 /** eth_prepare_mac_addr_change: a running device keeps its address, unless it says that it can change live. */
 export function ethPrepareMacAddrChange(dev: NetDevice, addr: Uint8Array, live: boolean): number {
@@ -250,7 +252,9 @@ export function etherSetup(dev: NetDevice): void {
   dev.broadcast.fill(0xff);
 }
 
-/** alloc_etherdev: an Ethernet device that is not registered yet. `setBy`: the function that assigns dev->netdev_ops. */
+/**
+ * alloc_etherdev: an Ethernet device that is not registered yet. `setBy`: the function that assigns dev->netdev_ops.
+ */
 export function allocEtherdev(net: Net, name: string, ops: NetDeviceOps, setBy: string): NetDevice {
   const dev = new NetDevice(net, name, ops);
   dev.netdevOpsSetBy = setBy;

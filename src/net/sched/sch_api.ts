@@ -1,5 +1,6 @@
 /**
- * The interface of packet scheduling (net/sched/sch_api.c): which schedulers there are, the tree of them at a device, and
+ * The interface of packet scheduling (net/sched/sch_api.c): which schedulers there are, the tree of them at a device,
+ * and
  * the watchdog that runs a queue again later. `tc` is a parser on top of it.
  */
 
@@ -33,7 +34,7 @@ import {
 import { netemQdiscOps } from "./sch_netem.ts";
 import { tbfQdiscOps } from "./sch_tbf.ts";
 
-// ---- the schedulers -------------------------------------------------------------------------------------------------------
+// ---- the schedulers -------------------------------------------------------------------------------------------------
 
 const qdiscBase = new Map<string, QdiscOps>();
 
@@ -62,7 +63,7 @@ export function pktschedInit(): void {
   for (const ops of [pfifoQdiscOps, bfifoQdiscOps, fqQdiscOps, fqCodelQdiscOps]) registerDefaultQdisc(ops);
 }
 
-// ---- the watchdog -------------------------------------------------------------------------------------------------------------
+// ---- the watchdog ---------------------------------------------------------------------------------------------------
 
 /** struct qdisc_watchdog: runs the root qdisc when the time has come for what waits. */
 export class QdiscWatchdog {
@@ -94,7 +95,7 @@ export function qdiscWatchdogCancel(wd: QdiscWatchdog): void {
   timerShutdown(wd.timer);
 }
 
-// ---- the tree -------------------------------------------------------------------------------------------------------------------
+// ---- the tree -------------------------------------------------------------------------------------------------------
 
 /** All qdiscs of a device that have a handle: the root first. */
 function qdiscList(dev: NetDevice): Qdisc[] {
@@ -248,7 +249,7 @@ export function qdiscDelete(dev: NetDevice, parent: number = TC_H_ROOT): number 
   return qdiscGraft(dev, parent, fifo);
 }
 
-// ---- what `tc -s qdisc show` prints ---------------------------------------------------------------------------------------------
+// ---- what `tc -s qdisc show` prints ---------------------------------------------------------------------------------
 
 export interface QdiscInfo {
   readonly kind: string;

@@ -1,5 +1,6 @@
 /**
- * Fair queue with pacing (net/sched/sch_fq.c): a queue a socket, served in turn, each packet not before its time. The time
+ * Fair queue with pacing (net/sched/sch_fq.c): a queue a socket, served in turn, each packet not before its time. The
+ * time
  * comes from TCP (skb->tstamp, earliest departure) or from the socket's pacing rate.
  */
 

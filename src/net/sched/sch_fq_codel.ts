@@ -1,5 +1,6 @@
 /**
- * Fair queue CoDel (net/sched/sch_fq_codel.c, RFC 8290): a queue for each of up to 1024 flows by hash, served in turn, each
+ * Fair queue CoDel (net/sched/sch_fq_codel.c, RFC 8290): a queue for each of up to 1024 flows by hash, served in turn,
+ * each
  * kept short by CoDel (RFC 8289), which drops or marks at its head when packets have waited too long for too long.
  */
 

@@ -46,7 +46,7 @@ import {
 /** Packets that one __qdisc_run sends before it lets others have a turn (dev_tx_weight). */
 const DEV_TX_WEIGHT = 64;
 
-// ---- running ----------------------------------------------------------------------------------------------------------------
+// ---- running --------------------------------------------------------------------------------------------------------
 
 /** dev_requeue_skb: the driver was busy; these go out before all others. */
 function devRequeueSkb(first: number, q: Qdisc): void {
@@ -117,7 +117,7 @@ export function __qdiscRun(q: Qdisc): void {
   }
 }
 
-// ---- noop: devices that are down ---------------------------------------------------------------------------------------------------
+// ---- noop: devices that are down ------------------------------------------------------------------------------------
 
 function noopEnqueue(skb: number, sch: Qdisc): number {
   qdiscDrop(skb, sch);
@@ -142,7 +142,7 @@ function noopQdisc(txq: NetdevQueue): Qdisc {
   return q;
 }
 
-// ---- noqueue: devices that are never busy ------------------------------------------------------------------------------------------
+// ---- noqueue: devices that are never busy ---------------------------------------------------------------------------
 
 export const noqueueQdiscOps: QdiscOps = {
   id: "noqueue",
@@ -153,7 +153,7 @@ export const noqueueQdiscOps: QdiscOps = {
   peek: null,
 };
 
-// ---- pfifo_fast: three bands by priority -----------------------------------------------------------------------------------------------
+// ---- pfifo_fast: three bands by priority ----------------------------------------------------------------------------
 
 /** Band by skb->priority & 15: interactive first, bulk last. */
 export const schDefaultPrio2band: Uint8Array = new Uint8Array([1, 2, 2, 2, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
@@ -219,7 +219,7 @@ export const pfifoFastOps: QdiscOps = {
   dump: () => `bands 3 priomap ${[...schDefaultPrio2band].join(" ")}`,
 };
 
-// ---- making and unmaking ------------------------------------------------------------------------------------------------------------------
+// ---- making and unmaking --------------------------------------------------------------------------------------------
 
 /** qdisc_create_dflt: a qdisc outside of tc's tree, with default options. null if its init fails. */
 export function qdiscCreateDflt(txq: NetdevQueue, ops: QdiscOps, parentid: number): Qdisc | null {
@@ -260,7 +260,9 @@ function attachOneDefaultQdisc(dev: NetDevice): Qdisc {
   return qdiscCreateDflt(txq, noqueueQdiscOps, 0xffffffff) as Qdisc;
 }
 
-/** dev_graft_qdisc: puts `qdisc` (null = noop) at the root of a queue. Returns the old one, for the caller to destroy. */
+/**
+ * dev_graft_qdisc: puts `qdisc` (null = noop) at the root of a queue. Returns the old one, for the caller to destroy.
+ */
 export function devGraftQdisc(txq: NetdevQueue, qdisc: Qdisc | null): Qdisc | null {
   const old = txq.qdiscSleeping;
   if (old !== null) qdiscReset(old);
@@ -323,7 +325,7 @@ function devQdiscChangeTxQueueLen(dev: NetDevice): void {
   if (q !== null && q.ops === pfifoFastOps) q.limit = Math.max(1, dev.txQueueLen);
 }
 
-// ---- the transmit watchdog ----------------------------------------------------------------------------------------------------------------
+// ---- the transmit watchdog ------------------------------------------------------------------------------------------
 
 /** dev->watchdog_timer, of those devices that have ndo_tx_timeout. */
 const watchdogs = new WeakMap<NetDevice, TimerList>();
@@ -353,7 +355,7 @@ function devWatchdog(t: TimerList): void {
   modTimer(t, kernel.now + dev.watchdogTimeo);
 }
 
-// ---- into the core ------------------------------------------------------------------------------------------------------------------------------
+// ---- into the core --------------------------------------------------------------------------------------------------
 
 /** Makes devices have queues. Called by pktschedInit; before any device is registered. */
 export function schedInit(): void {

@@ -32,6 +32,7 @@ import {
   type NetDevice,
   type NetDeviceOps,
   type PacketType,
+  unregisterNetdevice,
 } from "../../../src/net/core/dev.ts";
 import { Net, setupNet } from "../../../src/net/core/net_namespace.ts";
 import { allocSkb, consumeSkb, skbBytes, skbPut, skbReserve, skbSetDev } from "../../../src/net/core/skbuff.ts";
@@ -132,10 +133,15 @@ export class World {
     return this.frames.map((f) => new TextDecoder().decode(f.bytes).replace(/\0+$/, ""));
   }
 
-  /** Everything must be gone. */
+  /** The devices go, and then everything must be gone. */
   end(): void {
     devRemovePack(this.pt);
+    this.do(() => {
+      for (const net of this.#nets) for (const dev of [...net.devByIndex.values()]) unregisterNetdevice(dev);
+    });
     useMachine(this.kernel.machine);
+    expect(this.kernel.machine.devs.size).toBe(0);
+    expect(this.kernel.timers.pending).toBe(0);
     expect(poolInUse()).toEqual([]);
     expect(poolFree()).toEqual(this.before);
   }

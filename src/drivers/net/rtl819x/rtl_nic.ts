@@ -1,5 +1,6 @@
 /**
- * The Ethernet driver of the Realtek rtl819x SoCs, as the 2012 walk-through met it (drivers/net/rtl819x/rtl_nic.c of the
+ * The Ethernet driver of the Realtek rtl819x SoCs, as the 2012 walk-through met it (drivers/net/rtl819x/rtl_nic.c of
+ * the
  * SDK's 2.6.30): no scatter-gather, no checksum offload, no queue above it, and therefore never busy: when its ring is
  * full it reclaims and tries again, and in the end throws the frame away.
  */
@@ -113,7 +114,7 @@ export class DevPriv {
   }
 }
 
-// ---- transmit ---------------------------------------------------------------------------------------------------------
+// ---- transmit -------------------------------------------------------------------------------------------------------
 
 const nicTx: RtlNicTxInfo = new RtlNicTxInfo();
 
@@ -168,7 +169,7 @@ export function re865xStartXmit(skb: number, dev: NetDevice): number {
   return NETDEV_TX_OK;
 }
 
-// ---- interrupts ---------------------------------------------------------------------------------------------------------
+// ---- interrupts -----------------------------------------------------------------------------------------------------
 
 /** rtl_rxSetTxDone: masks TX_ALL_DONE while either tasklet is going to reclaim anyway. Counted. */
 function rtlRxSetTxDone(cp: DevPriv, enable: boolean): void {
@@ -180,7 +181,9 @@ function rtlRxSetTxDone(cp: DevPriv, enable: boolean): void {
   }
 }
 
-/** interrupt_isr: answers the interrupt and leaves the work to the tasklets. Looks for received frames whatever it was. */
+/**
+ * interrupt_isr: answers the interrupt and leaves the work to the tasklets. Looks for received frames whatever it was.
+ */
 export function interruptIsr(arg: unknown): void {
   const cp = (arg as NetDevice).priv as DevPriv;
   const { core } = cp;
@@ -235,7 +238,9 @@ function rtlRefillTimer(t: TimerList): void {
   if (cp.nic.unfilled > 0) modTimer(t, kernel.now + REFILL_INTERVAL);
 }
 
-/** interrupt_dsr_tx: the transmit tasklet: reclaims what was sent, and makes good for buffers that were not to be had. */
+/**
+ * interrupt_dsr_tx: the transmit tasklet: reclaims what was sent, and makes good for buffers that were not to be had.
+ */
 export function interruptDsrTx(t: TaskletStruct): void {
   const cp = t.data as DevPriv;
   swNicTxDone(cp.nic, 0);
@@ -268,7 +273,7 @@ function rtlProcessRxToProtcolStack(skb: number, dev: NetDevice): void {
   netifReceiveSkb(skb);
 }
 
-// ---- the device -----------------------------------------------------------------------------------------------------------
+// ---- the device -----------------------------------------------------------------------------------------------------
 
 /** re865x_open: makes the rings and switches the core on. -ENOMEM. */
 export function re865xOpen(dev: NetDevice): number {

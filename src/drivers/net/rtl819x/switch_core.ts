@@ -3,7 +3,8 @@
  * descriptor rings in memory. It takes the frames whose descriptors it owns when the driver kicks CPUICR, copies them
  * to the wire (DMA), gives the descriptors back, and interrupts; frames from the wire it copies into receive buffers.
  *
- * The copy goes straight from one card's buffer into the other's when a wire without faults joins two of them. Interrupts
+ * The copy goes straight from one card's buffer into the other's when a wire without faults joins two of them.
+ * Interrupts
  * are taken when the running context ends, so one of them stands for a whole batch, as they do on a busy router.
  */
 
@@ -23,6 +24,7 @@ import {
   SKB_IP_SUMMED,
   SKB_LEN,
 } from "../../../../assembly/layout.ts";
+import { kernel } from "../../../kernel/kernel.ts";
 import { type TaskletStruct, taskletHiSchedule, taskletKill, taskletSetup } from "../../../kernel/softirq.ts";
 import { dv, u8, u16, u32, wasm } from "../../../mm/mem.ts";
 import { csumTcpUdpMagic, ipFastCsum } from "../../../net/core/checksum.ts";
@@ -31,6 +33,7 @@ import { consumeSkb, kfreeSkbReason, skbChecksumHelp, skbCopyBits } from "../../
 import {
   SKB_DROP_REASON_DEV_READY,
   SKB_DROP_REASON_FULL_RING,
+  SKB_DROP_REASON_NOMEM,
   SKB_DROP_REASON_PKT_TOO_BIG,
   SKB_DROP_REASON_PKT_TOO_SMALL,
   SKB_DROP_REASON_SKB_CSUM,
@@ -197,8 +200,13 @@ function switchCoreTransmit(core: SwitchCore): void {
     u32[(txRing + index * 4) >>> 2] = desc & ~DESC_OWNED_BIT;
     index = (desc & DESC_WRAP) !== 0 ? 0 : index + 1;
     core.txIndex = index;
-    if (wire.sendRaw(end, u32[(mbuf + MBUF_DATA) >>> 2] as number, len, frameLen)) stats.txFrames++;
-    else stats.txDropped++;
+    if (wire.sendRaw(end, u32[(mbuf + MBUF_DATA) >>> 2] as number, len, frameLen)) {
+      stats.txFrames++;
+    } else {
+      // There is no skb to drop: the driver's has been sent, as far as the driver knows.
+      stats.txDropped++;
+      kernel.dropReasons[SKB_DROP_REASON_NOMEM]!++;
+    }
     desc = u32[(txRing + index * 4) >>> 2] as number;
   }
   if (index !== first && (desc & DESC_OWNED_BIT) === 0) switchCoreRaise(core, TX_ALL_DONE_IP);

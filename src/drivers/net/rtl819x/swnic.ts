@@ -1,6 +1,7 @@
 /**
  * The driver's side of the descriptor rings (rtl865xc_swNic.c of Realtek's SDK). A ring is an array of words, each the
- * address of a packet header, with OWN and WRAP in the low bits; a packet header points to an mbuf, the mbuf to the bytes
+ * address of a packet header, with OWN and WRAP in the low bits; a packet header points to an mbuf, the mbuf to the
+ * bytes
  * and the skb that they belong to:
  *
  *   txRing  [ph|OWN] [ph|OWN] [ph] ... [ph|WRAP]          rxRing      [ph|OWN] ...   one frame each, in order
@@ -196,7 +197,8 @@ export function swNicFreeRxBuf(nic: SwNic): void {
 }
 
 /**
- * swNic_send: gives the `len` bytes at `output`, which belong to `skb`, to the switch core. -1: the ring is full (it holds
+ * swNic_send: gives the `len` bytes at `output`, which belong to `skb`, to the switch core. -1: the ring is full (it
+ * holds
  * one frame less than it has descriptors); the caller keeps the skb then. Interrupts are off meanwhile.
  */
 export function swNicSend(nic: SwNic, skb: number, output: number, len: number, nicTx: RtlNicTxInfo): number {
@@ -273,7 +275,8 @@ export function refillRxSkb(nic: SwNic): void {
 }
 
 /**
- * swNic_receive: the next received frame, in `info`. RTL_NICRX_NULL: there is none, or no memory and hardly a buffer left.
+ * swNic_receive: the next received frame, in `info`. RTL_NICRX_NULL: there is none, or no memory and hardly a buffer
+ * left.
  * RTL_NICRX_REPEAT: one was thrown away because its sums were wrong.
  */
 export function swNicReceive(nic: SwNic, info: RtlNicRxInfo): number {
