@@ -238,8 +238,8 @@ function tcpV4FillCb(skb: number, iph: number, th: number): void {
 }
 
 /**
- * skb_checksum_init: takes the word of the device or of the local sender (CHECKSUM_UNNECESSARY, _PARTIAL), compares its sum
- * (_COMPLETE), or leaves the pseudo-header in skb->csum, for the payload to be summed once the segment is wanted.
+ * skb_checksum_init: takes the word of the device or of the local sender (CHECKSUM_UNNECESSARY, _PARTIAL), compares its
+ * sum (_COMPLETE), or leaves the pseudo-header in skb->csum, for the payload to be summed once the segment is wanted.
  */
 function tcpV4ChecksumInit(skb: number, saddr: number, daddr: number): void {
   const how = skbIpSummed(skb);
