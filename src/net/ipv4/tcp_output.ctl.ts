@@ -168,6 +168,8 @@ import {
 } from "./tcp_sock.ts";
 import { tcpClampProbe0ToUserTimeout } from "./tcp_timer.ts";
 
+export type { TcpInitialWindow } from "./tcp_sock.ts";
+
 /** tcp_init_nondata_skb: the control block of a segment without data; SYN and FIN take a sequence number. */
 function tcpInitNondataSkb(skb: number, s: Seq, flags: number): void {
   skbSetIpSummed(skb, CHECKSUM_PARTIAL);

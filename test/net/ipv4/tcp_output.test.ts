@@ -33,6 +33,7 @@ import {
   tcpFragment,
   tcpMakeSynack,
   tcpMssToMtu,
+  tcpMtupInit,
   tcpMtuToMss,
   tcpOptionsWrite,
   tcpPushOne,
@@ -168,7 +169,7 @@ describe("connect", () => {
     expect(b.sk.packetsOut).toBe(1);
     expect(b.sk.icskPending).toBe(ICSK_TIME_RETRANS);
     expect(b.sk.icskTimeout).toBe(11_000_000);
-    expect(b.sk.mssCache).toBe(1460 - 12 > 524 ? 524 : 1448); // the clamp of 536 holds until the SYN-ACK
+    expect(b.sk.mssCache).toBe(524); // the clamp of 536 holds until the SYN-ACK
     b.check();
   });
 
@@ -650,6 +651,44 @@ describe("cutting and joining", () => {
       b.sent.forEach(expectPayload);
       b.sent.length = 0;
     }
+  });
+});
+
+describe("path MTU probing (RFC 4821)", () => {
+  function probing(linear: boolean): void {
+    b = new TcpBench().establish({ mss: 1000, cwnd: 20 });
+    const sk = b.sk;
+    sk.rxOpt.mssClamp = 3000;
+    b.mtu = 3040;
+    b.net.ipv4.sysctlTcpMtuProbing = 2;
+    tcpMtupInit(sk);
+    sk.icskSyncMss(sk, b.mtu);
+    expect(tcpCurrentMss(sk)).toBe(1024); // tcp_base_mss
+    if (linear) sk.skGsoMaxSegs = 1;
+    for (let i = 0; i < 12; i++) b.queue(1024, { linear });
+  }
+
+  it.each([false, true])("one packet of half way up, then ordinary ones; linear: %s", (linear) => {
+    probing(linear);
+    push();
+    const sizes = b.sent.map((s) => s.data.length);
+    expect(sizes[0]).toBe(2012); // MTU (1064 + 3040) / 2 = 2052
+    expect(b.sent[0]).toMatchObject({ gsoSegs: 1, gsoSize: 0 });
+    expect(sizes.reduce((a, n) => a + n, 0)).toBe(12 * 1024);
+    expect(Math.max(...b.sent.slice(1).map((s) => Math.min(s.data.length, s.gsoSize || s.data.length)))).toBe(1024);
+    b.sent.forEach(expectPayload);
+    expect(b.sk.icskMtupProbeSize).toBe(2052);
+    expect(b.sk.sndCwnd).toBe(19);
+    expect(seqRaw(b.sk.mtuProbeProbeSeqStart)).toBe(ISS);
+    expect(seqRaw(b.sk.mtuProbeProbeSeqEnd)).toBe(ISS + 2012);
+    b.check();
+  });
+
+  it("not without enough data behind it, nor in a small window", () => {
+    probing(false);
+    b.sk.sndCwnd = 10;
+    push();
+    expect(b.sk.icskMtupProbeSize).toBe(0);
   });
 });
 
