@@ -3,6 +3,7 @@ import {
   CHECKSUM_COMPLETE,
   CHECKSUM_NONE,
   CHECKSUM_PARTIAL,
+  CHECKSUM_UNNECESSARY,
   MAX_SKB_FRAGS,
   SHINFO_UARG,
   SKB_DATA_LEN,
@@ -697,6 +698,10 @@ describe("checksums of skbs", () => {
     const pseudo = csumTcpUdpNofold(0x0a000001, 0x0a000002, 1021, 6, 0);
     skbSetCsum(clone, pseudo);
     expect(skbChecksumComplete(clone)).toBe(0);
+    expect(skbIpSummed(clone)).toBe(CHECKSUM_UNNECESSARY); // and need not be looked at again
+    skbSetIpSummed(clone, CHECKSUM_NONE);
+    skbSetCsum(clone, csumAdd(pseudo, 1));
+    expect(skbChecksumComplete(clone)).not.toBe(0);
     expect(skbIpSummed(clone)).toBe(CHECKSUM_COMPLETE);
     expect(skbPartialCsumSet(skb, 34, 30)).toBe(false);
     kfreeSkb(skb);
