@@ -81,6 +81,7 @@ const tcpCongList: TcpCongestionOps[] = [];
 let tcpCongAllowed: string[] | null = null;
 
 /** The modules that are linked in. Done at the first look, because tcp_cubic.ts may be loaded after this file. */
+/* notrace */
 function tcpCongBuiltin(): TcpCongestionOps[] {
   if (tcpCongList.length === 0) {
     tcpCongList.push(tcpReno());
@@ -97,6 +98,7 @@ export function tcpCaFind(name: string): TcpCongestionOps | null {
 }
 
 /** The number that stands for a name in a route's metrics (RTAX_CC_ALGO): a hash, so that it does not depend on the order. */
+/* notrace */
 function tcpCaKey(name: string): number {
   let key = 0x811c9dc5;
   for (let i = 0; i < name.length; i++) key = Math.imul(key ^ name.charCodeAt(i), 0x01000193);
@@ -151,6 +153,7 @@ export function tcpUnregisterCongestionControl(ca: TcpCongestionOps): number {
 }
 
 /** May anybody choose it? */
+/* notrace */
 function tcpCongNonRestricted(ca: TcpCongestionOps): boolean {
   if (tcpCongAllowed !== null) return tcpCongAllowed.includes(ca.name);
   return (ca.flags & TCP_CONG_NON_RESTRICTED) !== 0;
@@ -194,6 +197,7 @@ export function tcpGetDefaultCongestionControl(net: Net): string {
 // ---- a socket's congestion control -----------------------------------------------------------------------------------------------
 
 /** ECT marks depend on the congestion control (DCTCP wants them on every packet). */
+/* notrace */
 function tcpCaSetEcn(sk: InetConnectionSock): void {
   if ((sk.icskCaOps.flags & TCP_CONG_NEEDS_ECN) !== 0) inetEcnXmit(sk);
   else inetEcnDontxmit(sk);
@@ -317,6 +321,7 @@ export function tcpRenoUndoCwnd(sk: TcpSock): number {
 }
 
 /** The table tcp_reno, the fallback of all. */
+/* notrace */
 function tcpReno(): TcpCongestionOps {
   return {
     name: "reno",

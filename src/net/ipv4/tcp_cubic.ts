@@ -105,11 +105,13 @@ export class Bictcp {
 }
 
 /** inet_csk_ca: the state of this connection. A timeout of the SYN asks for it before `init` has run. */
+/* notrace */
 function inetCskCa(sk: InetConnectionSock): Bictcp {
   if (sk.icskCaPriv === null) sk.icskCaPriv = new Bictcp();
   return sk.icskCaPriv as Bictcp;
 }
 
+/* notrace */
 function bictcpReset(ca: Bictcp): void {
   ca.cnt = 0;
   ca.lastMaxCwnd = 0;
@@ -124,6 +126,7 @@ function bictcpReset(ca: Bictcp): void {
   ca.found = false;
 }
 
+/* notrace */
 function bictcpHystartReset(sk: TcpSock, ca: Bictcp): void {
   ca.roundStart = sk.tcpMstamp;
   ca.lastAck = sk.tcpMstamp;
@@ -154,6 +157,7 @@ export function cubictcpCwndEvent(sk: InetConnectionSock, event: number): void {
 }
 
 /** cubic_root: the integer cube root of `a` (0 to 2^53), rounded down. */
+/* notrace */
 export function cubicRoot(a: number): number {
   let x = Math.floor(Math.cbrt(a));
   while (x * x * x > a) x--;
@@ -165,6 +169,7 @@ export function cubicRoot(a: number): number {
  * floor(scale * offs^3 / 2^40), exact: the product needs more than the 53 bits of a double, so it is taken in two halves.
  * `offs` in 1/1024 s; saturates beyond 2^20 (17 minutes past the origin, where the kernel's 64 bits have long wrapped).
  */
+/* notrace */
 export function cubicDelta(scale: number, offs: number): number {
   if (offs >= 1 << 20) offs = (1 << 20) - 1;
   const square = offs * offs; // < 2^40
@@ -264,6 +269,7 @@ export function cubictcpState(sk: InetConnectionSock, newState: number): void {
 }
 
 /** hystart_ack_delay: microseconds that four TSO super-packets take at the pacing rate, at most 1 ms: bursts delay ACKs. */
+/* notrace */
 function hystartAckDelay(sk: TcpSock): number {
   const rate = sk.skPacingRate;
   if (rate === 0) return 0;
@@ -271,6 +277,7 @@ function hystartAckDelay(sk: TcpSock): number {
 }
 
 /** The exit point of slow start is here. */
+/* notrace */
 function hystartFound(sk: TcpSock, ca: Bictcp, detectMib: number, cwndMib: number): void {
   ca.found = true;
   const cwnd = tcpSndCwnd(sk);
@@ -326,6 +333,7 @@ export function cubictcpAcked(sk: TcpSock, sample: AckSample): void {
 }
 
 /** The table cubictcp. A function, because what it refers to may be loaded later than this file. */
+/* notrace */
 export function cubictcp(): TcpCongestionOps {
   return {
     name: "cubic",

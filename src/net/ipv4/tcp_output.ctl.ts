@@ -171,6 +171,7 @@ import { tcpClampProbe0ToUserTimeout } from "./tcp_timer.ts";
 export type { TcpInitialWindow } from "./tcp_sock.ts";
 
 /** tcp_init_nondata_skb: the control block of a segment without data; SYN and FIN take a sequence number. */
+/* notrace */
 function tcpInitNondataSkb(skb: number, s: Seq, flags: number): void {
   skbSetIpSummed(skb, CHECKSUM_PARTIAL);
   tcpSkbSetFlags(skb, flags);
@@ -182,6 +183,7 @@ function tcpInitNondataSkb(skb: number, s: Seq, flags: number): void {
 }
 
 /** An skb with room for every header; 0 = no memory. */
+/* notrace */
 function allocHeaderSkb(): number {
   const skb = allocSkb(MAX_TCP_HEADER);
   if (skb !== 0) skbReserve(skb, MAX_TCP_HEADER);
@@ -509,6 +511,7 @@ function tcpSendSynData(sk: TcpSock, syn: number, fo: TcpFastopenRequest): numbe
 }
 
 /** The SYN of `syn` with as much of the caller's data as one segment with full options may carry. 0 = it cannot be made. */
+/* notrace */
 function tcpMakeSynData(sk: TcpSock, syn: number, fo: TcpFastopenRequest): number {
   sk.rxOpt.mssClamp = tcpMssClamp(sk, sk.rxOpt.mssClamp);
   // Sync mss_cache after updating the mss_clamp.

@@ -117,6 +117,7 @@ export const SKBTX_ANY_TSTAMP = 0xcb;
 const GSO_LEGACY_MAX_SIZE = 65536;
 
 /** The same skb, with the data unshared and its truesize kept (skb_unclone_keeptruesize). 0 or -ENOMEM. */
+/* notrace */
 export function skbUncloneKeeptruesize(skb: number): number {
   const truesize = u32[(skb + SKB_TRUESIZE) >>> 2];
   const err = skbUnclone(skb);
@@ -125,6 +126,7 @@ export function skbUncloneKeeptruesize(skb: number): number {
 }
 
 /** tcp_set_skb_tso_segs: how many segments of `mssNow` the skb stands for. Invoked with MSS of the moment it is sent. */
+/* notrace */
 export function tcpSetSkbTsoSegs(skb: number, mssNow: number): number {
   const len = u32[(skb + SKB_LEN) >>> 2];
   if (len <= mssNow) {
@@ -139,6 +141,7 @@ export function tcpSetSkbTsoSegs(skb: number, mssNow: number): number {
 }
 
 /** tcp_init_tso_segs: the same, unless it holds already. */
+/* notrace */
 export function tcpInitTsoSegs(skb: number, mssNow: number): number {
   const tsoSegs = tcpSkbPcount(skb);
   if (tsoSegs === 0 || (tsoSegs > 1 && tcpSkbMss(skb) !== mssNow)) return tcpSetSkbTsoSegs(skb, mssNow);
@@ -164,6 +167,7 @@ export function tcpAdjustPcount(sk: TcpSock, skb: number, decr: number): void {
 }
 
 /** tcp_has_tx_tstamp. */
+/* notrace */
 export function tcpHasTxTstamp(skb: number): boolean {
   return (
     (tcpSkbCbFlags(skb) & TCPCB_FLAG_TXSTAMP_ACK) !== 0 ||
@@ -199,6 +203,7 @@ export function tcpSkbCollapseTstamp(skb: number, nextSkb: number): void {
 }
 
 /** tcp_skb_fragment_eor: MSG_EOR's mark belongs to the end of the data. */
+/* notrace */
 function tcpSkbFragmentEor(skb: number, skb2: number): void {
   const eor = tcpSkbCbFlags(skb) & TCPCB_FLAG_EOR;
   tcpSkbSetCbFlags(skb2, (tcpSkbCbFlags(skb2) & ~TCPCB_FLAG_EOR) | eor);
@@ -206,6 +211,7 @@ function tcpSkbFragmentEor(skb: number, skb2: number): void {
 }
 
 /** TCP_SKB_CB(buff)->tx = TCP_SKB_CB(skb)->tx: both parts were sent at the same time. */
+/* notrace */
 function tcpSkbCopyTx(buff: number, skb: number): void {
   u32[(buff + TCPCB_TX_DELIVERED) >>> 2] = u32[(skb + TCPCB_TX_DELIVERED) >>> 2];
   u32[(buff + TCPCB_TX_DELIVERED_CE) >>> 2] = u32[(skb + TCPCB_TX_DELIVERED_CE) >>> 2];
@@ -220,6 +226,7 @@ function tcpSkbCopyTx(buff: number, skb: number): void {
  * What tcp_fragment and tso_fragment share: a new skb, charged to the socket, that takes everything of `skb` from `len`
  * on, with its sequence numbers and flags. 0 = no memory. PSH and FIN belong to the end of the data.
  */
+/* notrace */
 function tcpSplitOff(sk: TcpSock, skb: number, len: number): number {
   const linear = skbHeadlen(skb);
   // Linear bytes are copied to the new head; frags move and carry their truesize along.

@@ -54,6 +54,7 @@ export const OPTION_WSCALE = 0x8;
 export const OPTION_FAST_OPEN_COOKIE = 0x100;
 
 /** memset(&opts, 0, sizeof(opts)). */
+/* notrace */
 export function tcpOutOptionsClear(opts: TcpOutOptions): void {
   opts.options = 0;
   opts.mss = 0;
@@ -64,6 +65,7 @@ export function tcpOutOptionsClear(opts: TcpOutOptions): void {
   opts.fastopenCookie = null;
 }
 
+/* notrace */
 function tcpSackBlockWrite(ptr: number, block: TcpSackBlock): void {
   dv.setUint32(ptr, seqRaw(block.startSeq));
   dv.setUint32(ptr + 4, seqRaw(block.endSeq));
@@ -136,6 +138,7 @@ export function tcpOptionsWrite(th: number, tp: TcpSock | null, opts: TcpOutOpti
 }
 
 /** RFC 7413 §4.1.1, or the experimental kind with its magic (RFC 6994). */
+/* notrace */
 function tcpFastopenCookieWrite(ptr: number, foc: TcpFastopenCookie): void {
   let len: number;
   if (foc.exp) {
@@ -153,6 +156,7 @@ function tcpFastopenCookieWrite(ptr: number, foc: TcpFastopenCookie): void {
 }
 
 /** Bytes that the Fast Open option takes, padded. */
+/* notrace */
 function tcpFastopenOptionNeed(foc: TcpFastopenCookie): number {
   return (foc.len + (foc.exp ? TCPOLEN_EXP_FASTOPEN_BASE : TCPOLEN_FASTOPEN_BASE) + 3) & ~3;
 }

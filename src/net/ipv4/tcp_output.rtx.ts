@@ -106,6 +106,7 @@ export function tcpScheduleLossProbe(sk: TcpSock, advancingRto: boolean): boolea
 }
 
 /** skb_fclone_busy: the clone that was sent last is still below TCP on this host. */
+/* notrace */
 function skbFcloneBusy(sk: TcpSock, skb: number): boolean {
   if (!skbCloned(skb)) return false;
   const clone = u32[(skb + TCPCB_TX_CLONE) >>> 2];
@@ -148,6 +149,7 @@ export function tcpSendLossProbe(sk: TcpSock): void {
 }
 
 /** The probe itself. True if something was sent. */
+/* notrace */
 function tcpLossProbe(sk: TcpSock, mss: number): boolean {
   sk.tlpRetrans = false;
   let skb = tcpSendHead(sk);

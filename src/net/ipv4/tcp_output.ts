@@ -217,6 +217,7 @@ export type { TcpInitialWindow, TcpOutOptions } from "./tcp_sock.ts";
 export const TCPCB_TX_CLONE: number = TCPCB_TCP_TW_ISN;
 
 /** SKB_TRUESIZE(1): what the smallest skb is charged. */
+/* notrace */
 function skbTruesize1(): number {
   return skbTruesizeOf(1);
 }
@@ -262,6 +263,7 @@ export function tcpCwndRestart(sk: TcpSock, delta: number): void {
 }
 
 /** tcp_slow_start_after_idle_check: called when data is queued on a connection that may have been idle for an RTO. */
+/* notrace */
 export function tcpSlowStartAfterIdleCheck(sk: TcpSock): void {
   if (sk.net.ipv4.sysctlTcpSlowStartAfterIdle === 0 || sk.packetsOut !== 0 || sk.icskCaOps.congControl !== undefined) {
     return;
@@ -293,12 +295,14 @@ function tcpEventAckSent(sk: TcpSock, rcvNxt: Seq): void {
 }
 
 /** tcp_urg_mode. */
+/* notrace */
 export function tcpUrgMode(tp: TcpSock): boolean {
   return tp.sndUna !== tp.sndUp;
 }
 
 // ---- chronographs: what a connection waits for (tcp_info) ----------------------------------------------------------------------
 
+/* notrace */
 function tcpChronoSet(tp: TcpSock, type: number): void {
   const now = tcpJiffies32();
   if (tp.chronoType > TCP_CHRONO_UNSPEC) tp.chronoStat[tp.chronoType - 1] += now - tp.chronoStart;
@@ -421,6 +425,7 @@ const tsqTasklets: WeakMap<Kernel, TsqTasklet> = new WeakMap();
 let tsqOwner: Kernel | null = null;
 let tsqCurrent: TsqTasklet = new TsqTasklet();
 
+/* notrace */
 function tsqTasklet(): TsqTasklet {
   if (tsqOwner === kernel) return tsqCurrent;
   let t = tsqTasklets.get(kernel);
@@ -701,11 +706,13 @@ function tcpCwndValidate(sk: TcpSock, isCwndLimited: boolean): void {
 // ---- may it leave, and how much of it ----------------------------------------------------------------------------------------------
 
 /** tcp_minshall_check: a small packet of ours is still unacknowledged. */
+/* notrace */
 function tcpMinshallCheck(tp: TcpSock): boolean {
   return after(tp.sndSml, tp.sndUna) && !after(tp.sndSml, tp.sndNxt);
 }
 
 /** tcp_minshall_update: remembers the end of the last small packet. */
+/* notrace */
 function tcpMinshallUpdate(tp: TcpSock, mssNow: number, skb: number): void {
   if (u32[(skb + SKB_LEN) >>> 2] < tcpSkbPcount(skb) * mssNow) tp.sndSml = tcpSkbEndSeq(skb);
 }
@@ -714,6 +721,7 @@ function tcpMinshallUpdate(tp: TcpSock, mssNow: number, skb: number): void {
  * tcp_nagle_check: true if a partial segment has to wait (RFC 1122 §4.2.3.4, in Minshall's variant: not for any
  * unacknowledged data, but for an unacknowledged small packet).
  */
+/* notrace */
 function tcpNagleCheck(partial: boolean, tp: TcpSock, nonagle: number): boolean {
   return (
     partial && ((nonagle & TCP_NAGLE_CORK) !== 0 || (nonagle === 0 && tp.packetsOut !== 0 && tcpMinshallCheck(tp)))
@@ -721,6 +729,7 @@ function tcpNagleCheck(partial: boolean, tp: TcpSock, nonagle: number): boolean 
 }
 
 /** tcp_nagle_test: true if the skb may go. */
+/* notrace */
 function tcpNagleTest(tp: TcpSock, skb: number, curMss: number, nonagle: number): boolean {
   // A frame in the middle of the queue gets no more data.
   if ((nonagle & TCP_NAGLE_PUSH) !== 0) return true;
@@ -760,6 +769,7 @@ function tcpMssSplitPoint(sk: TcpSock, skb: number, mssNow: number, maxSegs: num
 }
 
 /** tcp_cwnd_test: how many segments the congestion window allows; at most half of it, so that two bursts are in flight. */
+/* notrace */
 function tcpCwndTest(tp: TcpSock): number {
   const inFlight = tcpPacketsInFlight(tp);
   const cwnd = tcpSndCwnd(tp);
@@ -768,6 +778,7 @@ function tcpCwndTest(tp: TcpSock): number {
 }
 
 /** tcp_snd_wnd_test: does at least the first segment of the skb fit the peer's window? */
+/* notrace */
 export function tcpSndWndTest(tp: TcpSock, skb: number, curMss: number): boolean {
   const endSeq = skbLen(skb) > curMss ? seqAdd(tcpSkbSeq(skb), curMss) : tcpSkbEndSeq(skb);
   return !after(endSeq, tcpWndEnd(tp));
@@ -832,6 +843,7 @@ function tcpTsoShouldDefer(sk: TcpSock, skb: number, maxSegs: number): boolean {
 }
 
 /** tcp_pacing_check: true if the next skb may not leave yet; then the pacing timer is armed for it. */
+/* notrace */
 export function tcpPacingCheck(sk: TcpSock): boolean {
   if (!tcpNeedsInternalPacing(sk)) return false;
   if (sk.tcpWstampNs <= sk.tcpClockCache) return false;

@@ -164,6 +164,7 @@ function tcpWriteErr(sk: TcpSock): void {
 }
 
 /** tcp_check_oom's test: more orphans than the sysctl allows, halved `shift` times. */
+/* notrace */
 function tcpTooManyOrphans(sk: TcpSock, shift: number): boolean {
   return sk.net.orphanCount > sk.net.ipv4.sysctlTcpMaxOrphans >> shift;
 }
@@ -212,12 +213,14 @@ function tcpMtuProbing(sk: TcpSock): void {
 }
 
 /** __dst_negative_advice: the route may be the culprit. */
+/* notrace */
 function dstNegativeAdvice(sk: TcpSock): void {
   const dst = sk.skDstCache;
   if (dst !== null) dst.ops.negativeAdvice(sk, dst);
 }
 
 /** sk_rethink_txhash: another path through the network, perhaps. False if the socket does not want that. */
+/* notrace */
 function skRethinkTxhash(sk: Sock): boolean {
   if (sk.skTxhash === 0 || sk.skTxrehash !== 1) return false;
   sk.skTxhash = getRandomU32() || 1;
@@ -388,6 +391,7 @@ function tcpRtxProbe0TimedOut(sk: TcpSock, rtxDelta: number): boolean {
 }
 
 /** What is counted when the first RTO of an episode ends a recovery. */
+/* notrace */
 function tcpRtoMib(sk: TcpSock): number {
   if (sk.icskCaState === TCP_CA_Recovery) {
     return tcpIsSack(sk) ? LINUX_MIB_TCPSACKRECOVERYFAIL : LINUX_MIB_TCPRENORECOVERYFAIL;
@@ -527,6 +531,7 @@ export function tcpKeepaliveTimer(t: TimerList): void {
 }
 
 /** Probes if the connection was idle for long enough. Microseconds until the next look; -1 = the connection is gone. */
+/* notrace */
 function tcpKeepaliveElapsed(sk: TcpSock): number {
   const when = keepaliveTimeWhen(sk);
   // It is alive without keepalive: something is in flight or waits.
