@@ -57,6 +57,19 @@ import { skbGsoSegment } from "./gso.ts";
 import type { HhCache, Neighbour } from "./neighbour.ts";
 import type { Net } from "./net_namespace.ts";
 import {
+  NETIF_F_CSUM_MASK,
+  NETIF_F_FRAGLIST,
+  NETIF_F_GSO_MASK,
+  NETIF_F_GSO_UDP_L4,
+  NETIF_F_HW_CSUM,
+  NETIF_F_IP_CSUM,
+  NETIF_F_LLTX,
+  NETIF_F_SG,
+  NETIF_F_TSO,
+  NETIF_F_TSO_ECN,
+  NETIF_F_TSO6,
+} from "./netdev_features.ts";
+import {
   __QDISC_STATE_DEACTIVATED,
   __QDISC_STATE_SCHED,
   NetdevQueue,
@@ -109,6 +122,8 @@ export {
   unregisterNetdeviceNotifier,
 } from "./dev_api.ts";
 
+export * from "./netdev_features.ts";
+
 export const NETDEV_TX_OK = 0x00;
 export const NETDEV_TX_BUSY = 0x10;
 
@@ -119,30 +134,6 @@ export const NET_XMIT_CN = 0x02;
 export const NET_XMIT_MASK = 0x0f;
 export const NET_RX_SUCCESS = 0;
 export const NET_RX_DROP = 1;
-
-// netdev->features. Bits without a counterpart in the kernel's numbering keep clear of it.
-export const NETIF_F_SG: number = 1 << 0;
-export const NETIF_F_IP_CSUM: number = 1 << 1;
-export const NETIF_F_HW_CSUM: number = 1 << 3;
-export const NETIF_F_HIGHDMA: number = 1 << 5;
-export const NETIF_F_FRAGLIST: number = 1 << 6;
-export const NETIF_F_GSO: number = 1 << 11;
-/** The driver needs no transmit lock. */
-export const NETIF_F_LLTX: number = 1 << 12;
-export const NETIF_F_GRO: number = 1 << 14;
-export const NETIF_F_TSO: number = 1 << 16;
-export const NETIF_F_GSO_UDP_L4: number = 1 << 17;
-export const NETIF_F_TSO_ECN: number = 1 << 18;
-export const NETIF_F_TSO6: number = 1 << 20;
-export const NETIF_F_RXCSUM: number = 1 << 29;
-export const NETIF_F_LOOPBACK: number = 1 << 30;
-export const NETIF_F_CSUM_MASK: number = NETIF_F_IP_CSUM | NETIF_F_HW_CSUM;
-export const NETIF_F_ALL_TSO: number = NETIF_F_TSO | NETIF_F_TSO_ECN | NETIF_F_TSO6;
-export const NETIF_F_GSO_MASK: number = NETIF_F_ALL_TSO | NETIF_F_GSO_UDP_L4;
-/** What software segmentation can cut. */
-export const NETIF_F_GSO_SOFTWARE: number = NETIF_F_ALL_TSO | NETIF_F_GSO_UDP_L4;
-/** Features that need nothing from the hardware; every device has them unless switched off. */
-export const NETIF_F_SOFT_FEATURES: number = NETIF_F_GSO | NETIF_F_GRO;
 
 // dev->state.
 export const __LINK_STATE_START = 1;

@@ -1107,6 +1107,7 @@ function neighAdd(tbl: NeighTable, net: Net, m: object, flags: number, extack: N
   if ((ndmFlags & NTF_ROUTER) !== 0) update |= NEIGH_UPDATE_F_ISROUTER;
   if ((ndmFlags & NTF_USE) !== 0) update |= NEIGH_UPDATE_F_USE;
   const err = neighUpdate(neigh, msg.lladdr ?? null, state, update);
+  if (err === -EINVAL) extack.msg = "No link layer address given";
   if (err === 0 && (ndmFlags & NTF_USE) !== 0) neighEventSend(neigh, 0);
   return err;
 }

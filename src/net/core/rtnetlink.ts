@@ -4,9 +4,21 @@
  * asks for a listing. The `ip` command (src/tools/ip_command.ts) is one user; programs may call the same functions.
  */
 
-import { EAFNOSUPPORT, EOPNOTSUPP } from "../../uapi/errno.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import { EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENODEV, EOPNOTSUPP } from "../../uapi/errno.ts";
 import type { NetDevice } from "./dev.ts";
-import type { Net } from "./net_namespace.ts";
+import {
+  devChangeFlags,
+  devChangeName,
+  devChangeNetNamespace,
+  devGetFlags,
+  devSetMacAddress,
+  devSetMtu,
+  devSetTxQueueLen,
+  unregisterNetdevice,
+} from "./dev.ts";
+import type { Net, PernetOperations } from "./net_namespace.ts";
+import { registerPernetSubsys } from "./net_namespace.ts";
 
 // Message types (linux/rtnetlink.h).
 export const RTM_NEWLINK = 16;
@@ -234,4 +246,159 @@ export function rtnetlinkDump(net: Net, family: number, msgtype: number, filter:
   }
 }
 
-export type { NetDevice };
+// ---- links -------------------------------------------------------------------------------------------------------------------
+
+/** struct rtnl_link_ops: a kind of device that can be made on request. */
+export interface RtnlLinkOps {
+  readonly kind: string;
+  /** Makes the device that `msg` describes in `msg.netns ?? net`. It is down. The device, or a negative errno. */
+  newlink(net: Net, msg: LinkMsg, extack: NetlinkExtAck): NetDevice | number;
+  dellink?(dev: NetDevice): void;
+  /** The device at the other end (IFLA_LINK); null if there is none. */
+  peer?(dev: NetDevice): NetDevice | null;
+}
+
+const linkOps: Map<string, RtnlLinkOps> = new Map();
+
+/** rtnl_link_register: registering again replaces. */
+export function rtnlLinkRegister(ops: RtnlLinkOps): void {
+  linkOps.set(ops.kind, ops);
+}
+
+/** rtnl_link_ops_get: undefined if nothing of that kind can be made. */
+export function rtnlLinkOpsGet(kind: string): RtnlLinkOps | undefined {
+  return linkOps.get(kind);
+}
+
+/** The kind of a device, however it was made; "" = none that could be made on request. */
+export function rtnlLinkKind(dev: NetDevice): string {
+  if (dev.linkKind !== "") return dev.linkKind;
+  const kind = dev.netdevOps.symbol.replace(/_netdev_ops$/, "");
+  return linkOps.has(kind) ? kind : "";
+}
+
+function linkOf(net: Net, msg: LinkMsg): NetDevice | undefined {
+  if (msg.ifindex !== undefined && msg.ifindex !== 0) return net.devByIndex.get(msg.ifindex);
+  return msg.ifname === undefined ? undefined : net.devByName.get(msg.ifname);
+}
+
+/** rtnl_newlink: makes a device, or changes one that is there. */
+function rtnlNewlink(net: Net, m: object, flags: number, extack: NetlinkExtAck): number {
+  const msg = m as LinkMsg;
+  const dev = linkOf(net, msg);
+  if (dev !== undefined) {
+    if ((flags & NLM_F_EXCL) !== 0) return -EEXIST;
+    if (msg.kind !== undefined && msg.kind !== rtnlLinkKind(dev)) return -EOPNOTSUPP;
+    return doSetlink(dev, msg, extack);
+  }
+  if ((flags & NLM_F_CREATE) === 0) return -ENODEV;
+  const ops = msg.kind === undefined ? undefined : linkOps.get(msg.kind);
+  if (ops === undefined) return nlSetErrMsg(extack, "Unknown device type", -EOPNOTSUPP);
+  const made = ops.newlink(net, msg, extack);
+  if (typeof made === "number") return made;
+  made.linkKind = ops.kind;
+  const other = ops.peer?.(made);
+  if (other != null) other.linkKind = ops.kind;
+  return rtnlConfigureLink(made, msg);
+}
+
+/** rtnl_configure_link: what a new device is told besides its kind, address and MTU. */
+export function rtnlConfigureLink(dev: NetDevice, msg: LinkMsg): number {
+  if (msg.txqlen !== undefined) devSetTxQueueLen(dev, msg.txqlen);
+  if (msg.group !== undefined) dev.group = msg.group;
+  if (msg.broadcast !== undefined) dev.broadcast.set(msg.broadcast);
+  if (msg.change !== undefined && msg.change !== 0) return devChangeFlags(dev, changedFlags(dev, msg));
+  return 0;
+}
+
+function changedFlags(dev: NetDevice, msg: LinkMsg): number {
+  const change = msg.change ?? 0;
+  return ((msg.flags ?? 0) & change) | (devGetFlags(dev) & ~change);
+}
+
+/** rtnl_setlink. */
+function rtnlSetlink(net: Net, m: object, _flags: number, extack: NetlinkExtAck): number {
+  const msg = m as LinkMsg;
+  const dev = linkOf(net, msg);
+  return dev === undefined ? -ENODEV : doSetlink(dev, msg, extack);
+}
+
+/** do_setlink: one change after the other; the first that fails ends it. */
+function doSetlink(dev: NetDevice, msg: LinkMsg, extack: NetlinkExtAck): number {
+  let err = 0;
+  if (msg.netns !== undefined && msg.netns !== dev.net) {
+    err = devChangeNetNamespace(dev, msg.netns, msg.ifname ?? null);
+    if (err < 0) return err;
+  }
+  if (msg.address !== undefined) {
+    if (msg.address.length < dev.addrLen) return -EINVAL;
+    if (((msg.address[0] as number) & 1) !== 0 || msg.address.every((b) => b === 0)) return -EADDRNOTAVAIL;
+    err = devSetMacAddress(dev, msg.address.slice(0, dev.addrLen));
+    if (err < 0) return err;
+  }
+  if (msg.mtu !== undefined) {
+    if (msg.mtu < dev.minMtu) return nlSetErrMsg(extack, "mtu less than device minimum", -EINVAL);
+    if (dev.maxMtu > 0 && msg.mtu > dev.maxMtu) return nlSetErrMsg(extack, "mtu greater than device maximum", -EINVAL);
+    err = devSetMtu(dev, msg.mtu);
+    if (err < 0) return err;
+  }
+  if (msg.group !== undefined) dev.group = msg.group;
+  if (msg.ifindex !== undefined && msg.ifname !== undefined && msg.ifname !== dev.name) {
+    err = devChangeName(dev, msg.ifname);
+    if (err < 0) return err;
+  }
+  if (msg.alias !== undefined) dev.ifalias = msg.alias;
+  if (msg.broadcast !== undefined) dev.broadcast.set(msg.broadcast);
+  if (msg.change !== undefined && msg.change !== 0) {
+    err = devChangeFlags(dev, changedFlags(dev, msg));
+    if (err < 0) return err;
+  }
+  if (msg.txqlen !== undefined) err = devSetTxQueueLen(dev, msg.txqlen);
+  return err < 0 ? err : 0;
+}
+
+/** rtnl_dellink. Only devices that were made on request can be removed so. */
+function rtnlDellink(net: Net, m: object): number {
+  const dev = linkOf(net, m as LinkMsg);
+  if (dev === undefined) return -ENODEV;
+  const ops = linkOps.get(rtnlLinkKind(dev));
+  if (ops === undefined) return -EOPNOTSUPP;
+  if (ops.dellink !== undefined) ops.dellink(dev);
+  else unregisterNetdevice(dev);
+  return 0;
+}
+
+// ---- namespaces by name --------------------------------------------------------------------------------------------------------
+
+const namespaces: WeakMap<Kernel, Map<string, Net>> = new WeakMap();
+
+/** The namespaces of a machine by name: what /run/netns is to `ip netns`. */
+export function netnsOf(kernel: Kernel): Map<string, Net> {
+  let map = namespaces.get(kernel);
+  if (map === undefined) {
+    map = new Map();
+    namespaces.set(kernel, map);
+  }
+  return map;
+}
+
+const rtnetlinkNetOps: PernetOperations = {
+  name: "rtnetlink",
+  init(net: Net): number {
+    netnsOf(net.kernel).set(net.name, net);
+    return 0;
+  },
+  exit(net: Net): void {
+    const map = netnsOf(net.kernel);
+    if (map.get(net.name) === net) map.delete(net.name);
+  },
+};
+
+/** rtnetlink_init. */
+export function rtnetlinkInit(): void {
+  registerPernetSubsys(rtnetlinkNetOps);
+  rtnlRegister(0, RTM_NEWLINK, rtnlNewlink, null);
+  rtnlRegister(0, RTM_SETLINK, rtnlSetlink, null);
+  rtnlRegister(0, RTM_DELLINK, rtnlDellink, null);
+  rtnlRegister(0, RTM_GETLINK, null, (net) => [...net.devByIndex.values()].sort((a, b) => a.ifindex - b.ifindex));
+}

@@ -14,6 +14,13 @@ import { registerPernetSubsys } from "../core/net_namespace.ts";
 import { netCoreInit } from "../core/netns_core.ts";
 import type { NumericKey } from "../core/sysctl_net.ts";
 import { procParseInt, registerSysctl, registerSysctlInt, registerSysctlVec, U32_MAX } from "../core/sysctl_net.ts";
+import {
+  tcpGetAllowedCongestionControl,
+  tcpGetAvailableCongestionControl,
+  tcpGetDefaultCongestionControl,
+  tcpSetAllowedCongestionControl,
+  tcpSetDefaultCongestionControl,
+} from "./tcp_cong.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {
@@ -446,6 +453,18 @@ function registerIpv4Sysctls(net: Net): void {
       return 0;
     },
   );
+  registerCongestionSysctls(net);
+  registerSysctl(
+    net,
+    "net.ipv4.tcp_fastopen_key",
+    () => ipv4.sysctlTcpFastopenKey || "00000000-00000000-00000000-00000000",
+    (value) => {
+      const key = value.trim();
+      if (!/^[0-9a-f]{1,8}(?:-[0-9a-f]{1,8}){3}(?:,[0-9a-f]{1,8}(?:-[0-9a-f]{1,8}){3})?$/i.test(key)) return -EINVAL;
+      ipv4.sysctlTcpFastopenKey = key.toLowerCase();
+      return 0;
+    },
+  );
   registerSysctl(
     net,
     "net.ipv4.ip_local_reserved_ports",
@@ -456,6 +475,19 @@ function registerIpv4Sysctls(net: Net): void {
       ipv4.sysctlLocalReservedPorts = ports.size === 0 ? null : ports;
       return 0;
     },
+  );
+}
+
+function registerCongestionSysctls(net: Net): void {
+  registerSysctl(
+    net,
+    "net.ipv4.tcp_congestion_control",
+    () => tcpGetDefaultCongestionControl(net),
+    (value) => tcpSetDefaultCongestionControl(net, value.trim()),
+  );
+  registerSysctl(net, "net.ipv4.tcp_available_congestion_control", tcpGetAvailableCongestionControl);
+  registerSysctl(net, "net.ipv4.tcp_allowed_congestion_control", tcpGetAllowedCongestionControl, (value) =>
+    tcpSetAllowedCongestionControl(value.trim()),
   );
 }
 

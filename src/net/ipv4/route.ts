@@ -61,9 +61,11 @@ import type { Neighbour } from "../core/neighbour.ts";
 import { neighCreate, neighEventSend } from "../core/neighbour.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
+import { rtnetlinkInit } from "../core/rtnetlink.ts";
 import { kfreeSkb, kfreeSkbReason, pskbMayPull, skbDev, skbDst, skbDstDrop, skbDstSet } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
 import { ErrBox, skDstGet, skDstReset, skDstSet } from "../core/sock.ts";
+import { registerSysctl } from "../core/sysctl_net.ts";
 import { arpBindNeighbour, arpInit, arpTbl } from "./arp.ts";
 import type { InDevice } from "./devinet.ts";
 import {
@@ -88,7 +90,6 @@ import { fibValidateSource, inetAddrType, ipFibInit, LOOPBACK_IFINDEX } from "./
 import { fibLookup } from "./fib_rules.ts";
 import type { FibInfo, FibNh } from "./fib_semantics.ts";
 import { fibSelectPath } from "./fib_semantics.ts";
-import { FibResult } from "./ip_fib.ts";
 import { FLOWI_FLAG_ANYSRC, FLOWI_FLAG_KNOWN_NH, FlowI4, flowi4InitOutput } from "./flow.ts";
 import { icmpSend } from "./icmp.ts";
 import { ipCheckMc } from "./igmp.ts";
@@ -102,6 +103,7 @@ import {
   ipv4IsZeronet,
 } from "./inet_addr.ts";
 import type { InetSock } from "./inet_sock.ts";
+import { inetGetpeerV4 } from "./inetpeer.ts";
 import {
   IPSKB_DOREDIRECT,
   inetSkFlowiFlags,
@@ -112,6 +114,7 @@ import {
   ipHdrTos,
   ipSkAcceptPmtu,
 } from "./ip.ts";
+import { FibResult } from "./ip_fib.ts";
 import { ipForward } from "./ip_forward.ts";
 import { ipLocalDeliver } from "./ip_input.ts";
 import { ipMcOutput, ipOutput } from "./ip_output.ts";
@@ -125,7 +128,6 @@ const RT_GC_TIMEOUT = 300e6;
 /** Exceptions of a next hop, and destinations on a link whose decision is kept. */
 const FNHE_MAX = 2048;
 const ONLINK_MAX = 2048;
-const PEERS_MAX = 4096;
 
 // dst->obsolete.
 export const DST_OBSOLETE_NONE = 0;
@@ -143,8 +145,6 @@ declare module "./netns.ts" {
     rthUnreach: Map<number, Rtable>;
     rthBrdInput: Rtable | null;
     rthMcInput: Rtable | null;
-    /** Rate limits of ICMP by address (inet_peer), oldest first. */
-    rtPeers: Map<number, RtPeer>;
   }
 }
 
@@ -160,13 +160,6 @@ export class RtCacheStat {
   outSlowMc = 0;
   /** Martians that log_martians wanted in the log. */
   martiansLogged = 0;
-}
-
-interface RtPeer {
-  rateTokens: number;
-  /** Jiffies. */
-  rateLast: number;
-  nRedirects: number;
 }
 
 /** The negative errno of the last ipRouteOutput… that returned null. */
@@ -1080,24 +1073,6 @@ function ipHandleMartianSource(
 
 // ---- ICMP that routing sends ----------------------------------------------------------------------------------------------
 
-function rtPeer(net: Net, addr: number): RtPeer {
-  const peers = net.ipv4.rtPeers;
-  const key = addr | 0;
-  let peer = peers.get(key);
-  if (peer === undefined) {
-    if (peers.size >= PEERS_MAX) {
-      for (const oldest of peers.keys()) {
-        peers.delete(oldest);
-        break;
-      }
-    }
-    // rate_last lies far back: the first message is always sent.
-    peer = { rateTokens: 0, rateLast: kernel.jiffies - 60000, nRedirects: 0 };
-    peers.set(key, peer);
-  }
-  return peer;
-}
-
 /** ip_error: dst.input where there is no route: ICMP to a router's clients (rate limited), silence from a host. */
 export function ipError(skb: number): number {
   const rt = skbRtable(skb) as Rtable;
@@ -1131,7 +1106,7 @@ export function ipError(skb: number): number {
   }
   if (code >= 0) {
     const ipv4 = net.ipv4;
-    const peer = rtPeer(net, ipHdrSaddr(ipHdr(skb)));
+    const peer = inetGetpeerV4(net, ipHdrSaddr(ipHdr(skb)));
     const now = kernel.jiffies;
     peer.rateTokens = Math.min(peer.rateTokens + (now - peer.rateLast), ipv4.ipRtErrorBurst);
     peer.rateLast = now;
@@ -1155,7 +1130,7 @@ export function ipRtSendRedirect(skb: number): void {
   const { net } = rt.dev;
   const { ipv4 } = net;
   const iph = ipHdr(skb);
-  const peer = rtPeer(net, ipHdrSaddr(iph));
+  const peer = inetGetpeerV4(net, ipHdrSaddr(iph));
   const now = kernel.jiffies;
   if (now > peer.rateLast + ipv4.ipRtRedirectSilence) {
     peer.rateTokens = 0;
@@ -1407,7 +1382,15 @@ export const rtNetOps: PernetOperations = {
     net.ipv4.rthUnreach = new Map();
     net.ipv4.rthBrdInput = null;
     net.ipv4.rthMcInput = null;
-    net.ipv4.rtPeers = new Map();
+    registerSysctl(
+      net,
+      "net.ipv4.route.flush",
+      () => "",
+      () => {
+        rtCacheFlush(net);
+        return 0;
+      },
+    );
     // rt_genid_init: a random start, so that a dst of one namespace is never taken for valid in another.
     net.ipv4.rtGenid = net.kernel.random.u32() & 0x3fffffff;
     return 0;
@@ -1418,6 +1401,7 @@ export const rtNetOps: PernetOperations = {
 /** ip_rt_init. */
 export function ipRtInit(): void {
   netnsIpv4Init();
+  rtnetlinkInit();
   arpInit();
   registerPernetSubsys(rtNetOps);
   devinetInit();
