@@ -107,7 +107,8 @@ export class Pair {
   async finish(...fds: [Host, number][]): Promise<void> {
     for (const [host, fd] of fds) expect(host.sys.close(fd)).toBe(0);
     await this.kernel.advance(200_000);
-    expect(this.kernel.poolInUse()).toEqual([]);
+    // A card's receive ring holds buffers for as long as the card is there.
     this.kernel.close();
+    expect(this.kernel.poolInUse()).toEqual([]);
   }
 }
