@@ -28,6 +28,10 @@ import {
   __LINK_STATE_PRESENT,
   __LINK_STATE_START,
   flushBacklog,
+  type NetDevice,
+} from "./dev.ts";
+import { type Net, type PernetOperations, registerPernetSubsys } from "./net_namespace.ts";
+import {
   NETIF_F_ALL_TSO,
   NETIF_F_CSUM_MASK,
   NETIF_F_GRO,
@@ -39,9 +43,7 @@ import {
   NETIF_F_SOFT_FEATURES,
   NETIF_F_TSO,
   NETIF_F_TSO_ECN,
-  type NetDevice,
-} from "./dev.ts";
-import { type Net, type PernetOperations, registerPernetSubsys } from "./net_namespace.ts";
+} from "./netdev_features.ts";
 import { sched } from "./sch_generic_h.ts";
 
 // ---- the notifier chain ---------------------------------------------------------------------------------------------
