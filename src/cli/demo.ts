@@ -85,6 +85,9 @@ export interface DemoResult {
   file: string;
   bytes: number;
   seconds: number;
+  /** Seconds of it spent hashing on both sides and reading the file, which are not the stack's. */
+  hashSeconds: number;
+  /** Of the stack: without the hashing. */
   gbitPerSecond: number;
   sha256Sent: string;
   sha256Received: string;
@@ -155,20 +158,23 @@ async function sendFile(
   let received = 0;
   let traceText: string | null = null;
   let wantTrace = trace;
+  let hashing = 0;
   const started = performance.now();
   for (;;) {
     let moved = false;
     while (!eof) {
       if (outAt === outEnd) {
+        const before = performance.now();
         outEnd = fs.readSync(source, out, 0, CHUNK, null);
         outAt = 0;
+        sentHash.update(out.subarray(0, outEnd));
+        hashing += performance.now() - before;
         if (outEnd === 0) {
           eof = true;
           must(a.sys.shutdown(tx, SHUT_WR), "shutdown");
           moved = true;
           break;
         }
-        sentHash.update(out.subarray(0, outEnd));
       }
       if (wantTrace) kernel.trace.start({ skb: "next" });
       const n = a.sys.send(tx, outAt === 0 && outEnd === CHUNK ? out : out.subarray(outAt, outEnd), outEnd - outAt, 0);
@@ -188,7 +194,9 @@ async function sendFile(
         ended = true;
         break;
       }
+      const before = performance.now();
       receivedHash.update(inn.subarray(0, n));
+      hashing += performance.now() - before;
       received += n;
       moved = true;
     }
@@ -207,7 +215,8 @@ async function sendFile(
     file,
     bytes: received,
     seconds,
-    gbitPerSecond: (received * 8) / seconds / 1e9,
+    hashSeconds: hashing / 1000,
+    gbitPerSecond: (received * 8) / (seconds - hashing / 1000) / 1e9,
     sha256Sent: sentHash.digest("hex"),
     sha256Received: receivedHash.digest("hex"),
     equal: false,
@@ -228,7 +237,8 @@ function print(r: DemoResult, driver: string): void {
   if (r.trace !== null) o.write(`The first send() of host A:\n\n${r.trace}\n`);
   o.write(`file       ${r.file}\n`);
   o.write(`path       send() -> TCP -> IP -> ARP -> ${driver} -> wire -> ${driver} -> IP -> TCP -> recv()\n`);
-  o.write(`moved      ${formatBytes(r.bytes)} in ${r.seconds.toFixed(3)} s: ${r.gbitPerSecond.toFixed(2)} Gbit/s (hashing included)\n`);
+  o.write(`moved      ${formatBytes(r.bytes)} in ${r.seconds.toFixed(3)} s: ${r.gbitPerSecond.toFixed(2)} Gbit/s through the stack`);
+  o.write(` (${r.hashSeconds.toFixed(3)} s were hashing both sides)\n`);
   o.write(`frames     A -> B ${r.framesAtoB}, B -> A ${r.framesBtoA}; ${formatBytes(r.bytesOnWire)} on the wire\n`);
   o.write(`sha256 A   ${r.sha256Sent}\n`);
   o.write(`sha256 B   ${r.sha256Received}  ${r.equal ? "equal" : "DIFFERENT"}\n`);

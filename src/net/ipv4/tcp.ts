@@ -72,6 +72,7 @@ import {
 import { bugOn } from "../../kernel/bug.ts";
 import { netIncStats, tcpDecStats, tcpIncStats } from "../../kernel/mib.ts";
 import {
+  __skbHeaderRelease,
   skbTailroom,
   skbSetIpSummed,
   skbIsNonlinear,
@@ -100,7 +101,6 @@ import {
   skbPeekTail,
   skbPut,
   skbQueuePurge,
-  skbQueueTail,
   skbReserve,
   skbUnlink,
 } from "../core/skbuff.ts";
@@ -134,7 +134,6 @@ import {
 import { skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
 import { inetPutPort } from "./inet_hashtables.ts";
 import {
-  inetCskClearXmitTimers,
   inetCskDelackInit,
   inetCskDestroySock,
   inetCskInPingpongMode,
@@ -150,6 +149,8 @@ import {
   minmaxReset,
   skWmemQueuedAdd,
   tcpBoundToHalfWnd,
+  tcpAddWriteQueueTail,
+  tcpClearXmitTimers,
   tcpInq,
   tcpRtxAndWriteQueuesEmpty,
   tcpSkbCanCollapseTo,
@@ -306,7 +307,7 @@ export function tcpDone(sk0: Sock): void {
   const req = sk.fastopenRsk;
   if (sk.skcState === TCP_SYN_SENT || sk.skcState === TCP_SYN_RECV) tcpIncStats(sk.net, TCP_MIB_ATTEMPTFAILS);
   tcpSetState(sk, TCP_CLOSE);
-  inetCskClearXmitTimers(sk);
+  tcpClearXmitTimers(sk);
   if (req !== null) sk.fastopenRsk = null;
   sk.skShutdown = SHUTDOWN_MASK;
   if (!sockFlag(sk, SOCK_DEAD)) sk.skStateChange(sk);
@@ -407,7 +408,8 @@ export function tcpSkbEntail(sk: TcpSock, skb: number): void {
   tcpSkbSetEndSeq(skb, sk.writeSeq);
   tcpSkbSetFlags(skb, TCPHDR_ACK);
   tcpSkbSetSacked(skb, 0);
-  skbQueueTail(sk.skWriteQueue, skb);
+  __skbHeaderRelease(skb);
+  tcpAddWriteQueueTail(sk, skb);
   skWmemQueuedAdd(sk, skbTruesize(skb));
   skMemCharge(sk, skbTruesize(skb));
   // A cork or a lone PUSH of the past does not concern new data.
@@ -972,7 +974,7 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   } else if (old === TCP_SYN_SENT) {
     sk.skErr = ECONNRESET;
   }
-  inetCskClearXmitTimers(sk);
+  tcpClearXmitTimers(sk);
   skbQueuePurge(sk.skReceiveQueue);
   sk.skRmemAlloc = 0;
   tcpWriteQueuePurge(sk);
@@ -1060,7 +1062,7 @@ export function tcpAbort(sk0: Sock, err: number): number {
 
 /** tcp_destroy_sock's family-independent half: congestion control, queues, timers. */
 export function tcpDestroyCommon(sk: TcpSock): void {
-  inetCskClearXmitTimers(sk);
+  tcpClearXmitTimers(sk);
   tcpCleanupCongestionControl(sk);
   tcpWriteQueuePurge(sk);
   skbQueuePurge(sk.outOfOrderQueue);

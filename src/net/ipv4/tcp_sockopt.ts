@@ -1,6 +1,7 @@
 /** TCP's socket options and TCP_INFO (the kernel keeps them in tcp.c). */
 
-import { EINVAL, ENOPROTOOPT, EPERM, ENOENT } from "../../uapi/errno.ts";
+import { EINVAL, ENOENT, ENOPROTOOPT, EPERM } from "../../uapi/errno.ts";
+import { SOL_TCP } from "../../uapi/socket.ts";
 import {
   TCP_CLOSE,
   TCP_CONGESTION,
@@ -40,10 +41,13 @@ import {
   TCPI_OPT_TIMESTAMPS,
   TCPI_OPT_WSCALE,
 } from "../../uapi/tcp.ts";
-import { SOL_TCP } from "../../uapi/socket.ts";
 import type { ErrBox, OptVal, Sock } from "../core/sock.ts";
 import { SOCK_KEEPOPEN, sockFlag } from "../core/sock.ts";
-import { inetCskEnterPingpongMode, inetCskExitPingpongMode, inetCskResetKeepaliveTimer } from "./inet_connection_sock.ts";
+import {
+  inetCskEnterPingpongMode,
+  inetCskExitPingpongMode,
+  inetCskResetKeepaliveTimer,
+} from "./inet_connection_sock.ts";
 import { ICSK_ACK_PUSHED, ICSK_ACK_SCHED } from "./inet_sock.ts";
 import { seqSub } from "./seq.ts";
 import { tcpCleanupRbuf } from "./tcp.ts";
@@ -58,11 +62,6 @@ import {
   MAX_TCP_KEEPINTVL,
   MAX_TCP_SYNCNT,
   MAX_TCP_WINDOW,
-  tcpJiffies32,
-  tcpMinRtt,
-  tcpPushPendingFrames,
-  tcpReceiveWindow,
-  tcpTimeStampTs,
   TCP_CHRONO_BUSY,
   TCP_CHRONO_RWND_LIMITED,
   TCP_CHRONO_SNDBUF_LIMITED,
@@ -73,7 +72,12 @@ import {
   TCP_NAGLE_CORK,
   TCP_NAGLE_OFF,
   TCP_NAGLE_PUSH,
+  tcpJiffies32,
+  tcpMinRtt,
   tcpMssClamp,
+  tcpPushPendingFrames,
+  tcpReceiveWindow,
+  tcpTimeStampTs,
 } from "./tcp_h.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
@@ -109,7 +113,10 @@ function tcpSockSetQuickack(sk: TcpSock, val: number): void {
     return;
   }
   inetCskExitPingpongMode(sk);
-  if (((1 << sk.skcState) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) !== 0 && (sk.icskAck.pending & ICSK_ACK_SCHED) !== 0) {
+  if (
+    ((1 << sk.skcState) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) !== 0 &&
+    (sk.icskAck.pending & ICSK_ACK_SCHED) !== 0
+  ) {
     sk.icskAck.pending |= ICSK_ACK_PUSHED;
     tcpCleanupRbuf(sk, 1);
     if ((val & 1) === 0) inetCskEnterPingpongMode(sk);
@@ -294,7 +301,7 @@ export function tcpGetsockopt(sk0: Sock, level: number, optname: number, err: Er
       return sk.icskSynRetries !== 0 ? sk.icskSynRetries : sk.net.ipv4.sysctlTcpSynRetries;
     case TCP_LINGER2:
       if (sk.linger2 < 0) return -1;
-      return (sk.linger2 !== 0 ? sk.linger2 : sk.net.ipv4.sysctlTcpFinTimeout * USEC_PER_SEC) / USEC_PER_SEC;
+      return sk.linger2 !== 0 ? sk.linger2 / USEC_PER_SEC : sk.net.ipv4.sysctlTcpFinTimeout / 1000;
     case TCP_DEFER_ACCEPT:
       return retransToSecs(sk.icskAcceptQueue.rskqDeferAccept, 1, rtoMax);
     case TCP_WINDOW_CLAMP:
