@@ -415,6 +415,8 @@ export const SOCK_TSTAMP_NEW = 21;
 export const SOCK_TXTIME = 22;
 export const SOCK_RCVMARK = 23;
 export const SOCK_RCVPRIORITY = 24;
+export const SOCK_WIFI_STATUS = 25;
+export const SOCK_FILTER_LOCKED = 26;
 
 /* notrace */
 export function sockSetFlag(sk: Sock, flag: number): void {

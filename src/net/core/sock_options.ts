@@ -36,6 +36,7 @@ import {
   SO_INCOMING_NAPI_ID,
   SO_KEEPALIVE,
   SO_LINGER,
+  SO_LOCK_FILTER,
   SO_MARK,
   SO_MAX_PACING_RATE,
   SO_MEMINFO,
@@ -90,6 +91,7 @@ import type { Cmsg, ErrBox, Msghdr, OptVal, Sock, SockAddr, Socket } from "./soc
 import {
   SOCK_BROADCAST,
   SOCK_DBG,
+  SOCK_FILTER_LOCKED,
   SOCK_KEEPOPEN,
   SOCK_LINGER,
   SOCK_LOCALROUTE,
@@ -106,6 +108,7 @@ import {
   SOCK_TSTAMP_NEW,
   SOCK_TXTIME,
   SOCK_URGINLINE,
+  SOCK_WIFI_STATUS,
   SOCK_ZEROCOPY,
   skDstReset,
   sockDisableTimestamp,
@@ -428,6 +431,11 @@ export function sockSetsockopt(sock: Socket, _level: number, optname: number, op
       sockValboolFlag(sk, SOCK_RXQ_OVFL, valbool);
       return 0;
     case SO_WIFI_STATUS:
+      sockValboolFlag(sk, SOCK_WIFI_STATUS, valbool);
+      return 0;
+    case SO_LOCK_FILTER:
+      if (sockFlag(sk, SOCK_FILTER_LOCKED) && !valbool) return -EPERM;
+      sockValboolFlag(sk, SOCK_FILTER_LOCKED, valbool);
       return 0;
     case SO_PEEK_OFF:
       if (sock.ops.setPeekOff === undefined) return -EOPNOTSUPP;
@@ -588,7 +596,9 @@ export function sockGetsockopt(sock: Socket, _level: number, optname: number, er
     case SO_RXQ_OVFL:
       return flagNum(sk, SOCK_RXQ_OVFL);
     case SO_WIFI_STATUS:
-      return 0;
+      return flagNum(sk, SOCK_WIFI_STATUS);
+    case SO_LOCK_FILTER:
+      return flagNum(sk, SOCK_FILTER_LOCKED);
     case SO_PEEK_OFF:
       if (sock.ops.setPeekOff === undefined) {
         err.value = -EOPNOTSUPP;
@@ -612,8 +622,6 @@ export function sockGetsockopt(sock: Socket, _level: number, optname: number, er
       return sk.skLlUsec;
     case SO_PREFER_BUSY_POLL:
       return sk.skPreferBusyPoll ? 1 : 0;
-    case SO_BUSY_POLL_BUDGET:
-      return sk.skBusyPollBudget;
     case SO_MAX_PACING_RATE:
       return Math.min(sk.skMaxPacingRate, 0xffffffff);
     case SO_INCOMING_CPU:

@@ -34,7 +34,6 @@ import {
   IP_PMTUDISC_DONT,
   IP_PMTUDISC_WANT,
   IPPROTO_ICMP,
-  IPPROTO_IGMP,
   IPPROTO_IP,
   IPPROTO_MAX,
   IPPROTO_RAW,
@@ -93,13 +92,11 @@ import {
 } from "../core/sock.ts";
 import type { NetProtoFamily } from "../socket.ts";
 import { sockRegister } from "../socket.ts";
-import { arpInit } from "./arp.ts";
-import { devinetInit } from "./devinet.ts";
-import { inetAddrType, ipFibInit } from "./fib_frontend.ts";
+import { inetAddrType } from "./fib_frontend.ts";
 import type { FlowI4 } from "./flow.ts";
 import { FLOWI_FLAG_ANYSRC, flowi4InitOutput } from "./flow.ts";
 import { icmpInit, icmpProtocol } from "./icmp.ts";
-import { igmpProtocol, ipMcDropSocket } from "./igmp.ts";
+import { ipMcDropSocket } from "./igmp.ts";
 import { inetCskListenStart } from "./inet_connection_sock.ts";
 import { inetHashtablesNetOps } from "./inet_hashtables.ts";
 import type { InetConnectionSock, InetSock } from "./inet_sock.ts";
@@ -647,13 +644,9 @@ export function inetInit(): void {
   netnsIpv4Init();
   sockRegister(inetFamilyOps);
   inetAddProtocol(IPPROTO_ICMP, icmpProtocol);
-  inetAddProtocol(IPPROTO_IGMP, igmpProtocol);
   for (const q of inetswArray()) inetRegisterProtosw(q);
-  devinetInit();
-  arpInit();
   ipInit();
   ipRtInit();
-  ipFibInit();
   rawInit();
   registerPernetSubsys(inetHashtablesNetOps);
   tcpV4Init();
