@@ -31,7 +31,10 @@ import {
   SKB_DROP_REASON_IP_CSUM,
   SKB_DROP_REASON_IP_INHDR,
   SKB_DROP_REASON_IP_INNOROUTES,
+  SKB_DROP_REASON_IP_INVALID_DEST,
   SKB_DROP_REASON_IP_INVALID_SOURCE,
+  SKB_DROP_REASON_IP_LOCAL_SOURCE,
+  SKB_DROP_REASON_IP_LOCALNET,
   SKB_DROP_REASON_IP_NOPROTO,
   SKB_DROP_REASON_IP_RPFILTER,
   SKB_DROP_REASON_NOMEM,
@@ -43,6 +46,7 @@ import {
 import { EINVAL, EXDEV } from "../../uapi/errno.ts";
 import { ICMP_DEST_UNREACH, ICMP_PROT_UNREACH } from "../../uapi/icmp.ts";
 import { ETH_P_IP } from "../../uapi/if_ether.ts";
+import { IN_LOOPBACK, IN_MULTICAST, INADDR_BROADCAST } from "../../uapi/in.ts";
 import { INET_ECN_MASK, IPV4_DEVCONF_DROP_UNICAST_IN_L2_MULTICAST } from "../../uapi/ip.ts";
 import {
   IPSTATS_MIB_CSUMERRORS,
@@ -58,7 +62,7 @@ import {
   LINUX_MIB_IPRPFILTER,
 } from "../../uapi/linux_mib.ts";
 import { NF_INET_LOCAL_IN, NF_INET_PRE_ROUTING, NFPROTO_IPV4 } from "../../uapi/netfilter.ts";
-import { RTN_BROADCAST, RTN_MULTICAST } from "../../uapi/rtnetlink.ts";
+import { RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST } from "../../uapi/rtnetlink.ts";
 import type { NetDevice, PacketType } from "../core/dev.ts";
 import { NET_RX_DROP, NET_RX_SUCCESS } from "../core/dev.ts";
 import { dstInput } from "../core/dst.ts";
@@ -80,6 +84,7 @@ import {
 import type { Sock } from "../core/sock.ts";
 import { NF_HOOK } from "../netfilter/core.ts";
 import { inDevGet, inDevOrconf, inDevSourceRoute } from "./devinet.ts";
+import { inetAddrType } from "./fib_frontend.ts";
 import { icmpSend } from "./icmp.ts";
 import {
   IPHDR_SIZE,
@@ -169,17 +174,20 @@ function ipRcvOptions(skb: number, dev: NetDevice): boolean {
   return false;
 }
 
-/** The drop reason of a route that could not be found. */
-function routeDropReason(net: Net, err: number): number {
-  switch (err) {
-    case -EXDEV:
-      netIncStats(net, LINUX_MIB_IPRPFILTER);
-      return SKB_DROP_REASON_IP_RPFILTER;
-    case -EINVAL:
-      return SKB_DROP_REASON_IP_INVALID_SOURCE;
-    default:
-      return SKB_DROP_REASON_IP_INNOROUTES;
+/** Why there is no route for a received packet: what ip_route_input tells by an errno alone. */
+function routeDropReason(net: Net, skb: number, err: number): number {
+  if (err === -EXDEV) {
+    netIncStats(net, LINUX_MIB_IPRPFILTER);
+    return SKB_DROP_REASON_IP_RPFILTER;
   }
+  const iph = ipHdr(skb);
+  const saddr = ipHdrSaddr(iph);
+  const daddr = ipHdrDaddr(iph);
+  if (IN_MULTICAST(saddr) || saddr === INADDR_BROADCAST || saddr === 0) return SKB_DROP_REASON_IP_INVALID_SOURCE;
+  if (daddr === 0 || IN_MULTICAST(daddr)) return SKB_DROP_REASON_IP_INVALID_DEST;
+  if (IN_LOOPBACK(saddr) || IN_LOOPBACK(daddr)) return SKB_DROP_REASON_IP_LOCALNET;
+  if (err !== -EINVAL) return SKB_DROP_REASON_IP_INNOROUTES;
+  return inetAddrType(net, saddr) === RTN_LOCAL ? SKB_DROP_REASON_IP_LOCAL_SOURCE : SKB_DROP_REASON_IP_INVALID_SOURCE;
 }
 
 /** ip_rcv_finish_core: where the packet goes. NET_RX_SUCCESS: its dst is set. NET_RX_DROP: it is gone. */
@@ -196,7 +204,7 @@ function ipRcvFinishCore(net: Net, skb: number, dev: NetDevice): number {
   if (skbDst(skb) === null) {
     const err = ipRouteInput(skb, ipHdrDaddr(iph), ipHdrSaddr(iph), ipHdrTos(iph), dev);
     if (err !== 0) {
-      kfreeSkbReason(skb, routeDropReason(net, err));
+      kfreeSkbReason(skb, routeDropReason(net, skb, err));
       return NET_RX_DROP;
     }
     iph = ipHdr(skb);

@@ -160,9 +160,11 @@ export class FakeHost {
 
   /** Nothing leaked. */
   end(): void {
-    expect(poolInUse()).toEqual([]);
-    expect(poolFree()).toEqual(this.before);
+    const inUse = poolInUse();
+    const after = poolFree();
     this.kernel.exit();
+    expect(inUse).toEqual([]);
+    expect(after).toEqual(this.before);
   }
 }
 
