@@ -19,6 +19,7 @@ import {
   type NetDeviceOps,
   netifRx,
   registerNetdevice,
+  skbTxTimestamp,
   unregisterNetdevice,
 } from "../../net/core/dev.ts";
 import { type Net, type PernetOperations, registerPernetSubsys } from "../../net/core/net_namespace.ts";
@@ -29,6 +30,7 @@ import { ETH_HLEN } from "../../uapi/if_ether.ts";
 
 /** loopback_xmit: the transmitted skb is the received one. It keeps its route, so that input needs no second lookup. */
 export function loopbackXmit(skb: number, dev: NetDevice): number {
+  skbTxTimestamp(skb);
   // Not a time of receipt.
   f64[(skb + SKB_TSTAMP) >>> 3] = 0;
   skbOrphan(skb);

@@ -39,6 +39,7 @@ import {
   netifCarrierOn,
   netifRx,
   registerNetdevice,
+  skbTxTimestamp,
   unregisterNetdevice,
 } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
@@ -109,6 +110,7 @@ export function vethXmit(skb: number, dev: NetDevice): number {
     kfreeSkbReason(skb, SKB_DROP_REASON_HDR_TRUNC);
     return NET_XMIT_DROP;
   }
+  skbTxTimestamp(skb);
   if (priv.wire !== null) {
     dev.stats.txPackets++;
     dev.stats.txBytes += length;

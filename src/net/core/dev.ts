@@ -14,6 +14,7 @@ import {
   SHINFO_GSO_SIZE,
   SHINFO_GSO_TYPE,
   SHINFO_NR_FRAGS,
+  SHINFO_TX_FLAGS,
   SKB_CSUM_OFFSET,
   SKB_CSUM_START,
   SKB_DATA,
@@ -53,6 +54,8 @@ import {
 import { ENETDOWN, ENOMEM } from "../../uapi/errno.ts";
 import { IFF_UP } from "../../uapi/if.ts";
 import { ETH_P_ALL, ETH_P_IP } from "../../uapi/if_ether.ts";
+import { SCM_TSTAMP_SCHED, SCM_TSTAMP_SND } from "../../uapi/net_tstamp.ts";
+import { __skbTstampTx, SKBTX_SCHED_TSTAMP, SKBTX_SW_TSTAMP } from "./errqueue.ts";
 import { skbGsoSegment } from "./gso.ts";
 import type { HhCache, Neighbour } from "./neighbour.ts";
 import type { Net } from "./net_namespace.ts";
@@ -89,7 +92,16 @@ import {
   sched,
   TCQ_F_CAN_BYPASS,
 } from "./sch_generic_h.ts";
-import { consumeSkb, kfreeSkbReason, skbChecksumHelp, skbClone, skbDev, skbDstDrop, skbLinearize } from "./skbuff.ts";
+import {
+  consumeSkb,
+  kfreeSkbReason,
+  skbChecksumHelp,
+  skbClone,
+  skbDev,
+  skbDstDrop,
+  skbLinearize,
+  skbSk,
+} from "./skbuff.ts";
 
 export {
   __devChangeFlags,
@@ -622,6 +634,7 @@ function __devXmitSkb(skb: number, q: Qdisc, dev: NetDevice, txq: NetdevQueue): 
 export function devQueueXmit(skb: number): number {
   const dev = machine.devs.items[u32[(skb + SKB_DEV) >>> 2]] as NetDevice;
   u32[(skb + SKB_MAC_HEADER) >>> 2] = u32[(skb + SKB_DATA) >>> 2];
+  if ((u8[u32[(skb + SKB_END) >>> 2] + SHINFO_TX_FLAGS] & SKBTX_SCHED_TSTAMP) !== 0) txTimestamp(skb, SCM_TSTAMP_SCHED);
   if ((dev.privFlags & IFF_XMIT_DST_RELEASE) !== 0) skbDstDrop(skb);
   const txq = dev.txq;
   const q = txq.qdisc;
@@ -730,6 +743,17 @@ export function netifQueueStopped(dev: NetDevice): boolean {
 // ---- receive --------------------------------------------------------------------------------------------------------
 
 let timestampNeeded = 0;
+
+/** skb_tx_timestamp: drivers call it when a frame leaves. Tells the sender's socket, if it wants to know. */
+export function skbTxTimestamp(skb: number): void {
+  if ((u8[u32[(skb + SKB_END) >>> 2] + SHINFO_TX_FLAGS] & SKBTX_SW_TSTAMP) !== 0) txTimestamp(skb, SCM_TSTAMP_SND);
+}
+
+/* notrace */
+function txTimestamp(skb: number, tstype: number): void {
+  const sk = skbSk(skb);
+  if (sk !== null) __skbTstampTx(skb, sk, tstype);
+}
 
 /** net_enable_timestamp: from now on received packets are stamped. Counted. */
 export function netEnableTimestamp(): void {

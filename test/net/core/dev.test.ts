@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { SKB_IP_SUMMED, SKB_NEXT } from "../../../assembly/layout.ts";
+import { SKB_IP_SUMMED, SKB_NEXT, SKB_SK } from "../../../assembly/layout.ts";
 import { dv, u8, u32 } from "../../../src/mm/mem.ts";
-import { skbData, skbNetworkHeader, skbSetData } from "../../../src/mm/skb.ts";
+import { skbData, skbNetworkHeader, skbSetData, skbSetTxFlags, skbTstamp } from "../../../src/mm/skb.ts";
 import {
   devAddPack,
   devChangeFlags,
@@ -30,7 +30,9 @@ import {
   NetDevice,
   napiComplete,
   napiSchedule,
+  netDisableTimestamp,
   netdevXmitMore,
+  netEnableTimestamp,
   netifCarrierOff,
   netifCarrierOn,
   netifReceiveSkb,
@@ -43,6 +45,7 @@ import {
   RX_HANDLER_PASS,
   registerNetdevice,
   registerNetdeviceNotifier,
+  skbTxTimestamp,
   softnetData,
   unregisterNetdevice,
   unregisterNetdeviceNotifier,
@@ -54,12 +57,15 @@ import {
   NETDEV_UNREGISTER,
   NETDEV_UP,
 } from "../../../src/net/core/dev_api.ts";
+import { SKBTX_SCHED_TSTAMP, SKBTX_SW_TSTAMP, skbExtErrInfo } from "../../../src/net/core/errqueue.ts";
 import { cleanupNet } from "../../../src/net/core/net_namespace.ts";
-import { allocPage, consumeSkb, skbAddRxFrag, skbBytes, skbSetDev } from "../../../src/net/core/skbuff.ts";
+import { allocPage, consumeSkb, skbAddRxFrag, skbBytes, skbDequeue, skbSetDev } from "../../../src/net/core/skbuff.ts";
+import { Sock } from "../../../src/net/core/sock.ts";
 import { ethTypeTrans } from "../../../src/net/ethernet/eth.ts";
 import { EBUSY, EEXIST, EINVAL, ENETDOWN, EOPNOTSUPP } from "../../../src/uapi/errno.ts";
 import { IFF_PROMISC, IFF_RUNNING, IFF_UP } from "../../../src/uapi/if.ts";
 import { ETH_P_ALL } from "../../../src/uapi/if_ether.ts";
+import { SCM_TSTAMP_SCHED, SCM_TSTAMP_SND, SOF_TIMESTAMPING_OPT_TSONLY } from "../../../src/uapi/net_tstamp.ts";
 import { ETH_P_TEST, FakeNic, frame, send, tcpChecksumRight, tcpFrame, withWorld } from "./dev_util.ts";
 
 const held = withWorld();
@@ -394,6 +400,56 @@ describe("dev_queue_xmit", () => {
       ["tap", true, 17],
     ]);
     expect(w.texts()).toEqual(["defg"]);
+  });
+});
+
+describe("time stamps", () => {
+  it("a sender that asks learns when its packet was queued and when it left", () => {
+    const { w } = held;
+    const n = nic();
+    const sk = new Sock();
+    sk.net = n.dev.net;
+    sk.skTsflags = SOF_TIMESTAMPING_OPT_TSONLY;
+    sk.skRcvbuf = 100_000;
+    n.onXmit = skbTxTimestamp;
+    w.do(() => {
+      sk.slot = w.kernel.machine.socks.alloc(sk);
+      const skb = frame(n.dev, "x");
+      skbSetTxFlags(skb, SKBTX_SCHED_TSTAMP | SKBTX_SW_TSTAMP);
+      u32[(skb + SKB_SK) >>> 2] = sk.slot;
+      devQueueXmit(skb);
+      const kinds: number[] = [];
+      for (;;) {
+        const note = skbDequeue(sk.skErrorQueue);
+        if (note === 0) break;
+        kinds.push(skbExtErrInfo(note));
+        consumeSkb(note);
+      }
+      expect(kinds).toEqual([SCM_TSTAMP_SCHED, SCM_TSTAMP_SND]);
+    });
+  });
+
+  it("received frames are stamped only when somebody wants it", () => {
+    const { w } = held;
+    const n = nic();
+    const stamps: number[] = [];
+    const pt: PacketType = {
+      type: 0x88b6,
+      func: (skb) => {
+        stamps.push(skbTstamp(skb));
+        consumeSkb(skb);
+        return 0;
+      },
+    };
+    devAddPack(pt);
+    const one = (): void => w.do(() => void netifReceiveSkb(received(n.dev, "x", 0x88b6)));
+    one();
+    netEnableTimestamp();
+    one();
+    netDisableTimestamp();
+    one();
+    devRemovePack(pt);
+    expect(stamps).toEqual([0, w.clock.realtime(), 0]);
   });
 });
 

@@ -35,6 +35,7 @@ import {
   netifStartQueue,
   netifStopQueue,
   registerNetdevice,
+  skbTxTimestamp,
   unregisterNetdevice,
 } from "../../../net/core/dev.ts";
 import type { Net } from "../../../net/core/net_namespace.ts";
@@ -143,6 +144,7 @@ export function re865xStartXmit(skb: number, dev: NetDevice): number {
   if (len < ETH_HLEN) return rtlDropTx(skb, dev, SKB_DROP_REASON_PKT_TOO_SMALL);
   if (len > MAX_FRAME) return rtlDropTx(skb, dev, SKB_DROP_REASON_PKT_TOO_BIG);
 
+  skbTxTimestamp(skb);
   nicTx.vid = cp.id;
   if (rtlIsHwlookup(data, len, cp)) {
     nicTx.portlist = RTL8651_CPU_PORT;
