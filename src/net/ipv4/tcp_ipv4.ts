@@ -89,6 +89,7 @@ import {
   SOCK_BINDADDR_LOCK,
   skAcceptqIsFull,
   skDstReset,
+  skFullsock,
   skSetupCaps,
   sockPut,
 } from "../core/sock.ts";
@@ -455,7 +456,9 @@ export function tcpV4SendReset(sk: Sock | null, skb: number): void {
     replyArg.mark = sk.skMark;
     replyArg.flags = (sk as InetSock).transparent ? IP_REPLY_ARG_NOSRCCHECK : 0;
   }
-  ipSendUnicastReply(net, sk, skb, ipHdrSaddr(iph), ipHdrDaddr(iph), replyArg);
+  // A TIME_WAIT sock can own no skb.
+  const owner = sk !== null && skFullsock(sk) ? sk : null;
+  ipSendUnicastReply(net, owner, skb, ipHdrSaddr(iph), ipHdrDaddr(iph), replyArg);
   tcpIncStats(net, TCP_MIB_OUTSEGS);
   tcpIncStats(net, TCP_MIB_OUTRSTS);
 }

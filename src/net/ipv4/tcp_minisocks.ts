@@ -49,7 +49,7 @@ import {
 import type { DstEntry } from "../core/dst.ts";
 import { dstMetric, dstMetricAdvmss } from "../core/dst.ts";
 import type { Sock } from "../core/sock.ts";
-import { ErrBox, SOCK_KEEPOPEN, SOCK_RCVBUF_LOCK, sockFlag } from "../core/sock.ts";
+import { ErrBox, SOCK_KEEPOPEN, SOCK_RCVBUF_LOCK, sockFlag, sockPut } from "../core/sock.ts";
 import {
   inetCskCloneLock,
   inetCskCompleteHashdance,
@@ -510,5 +510,7 @@ export function tcpChildProcess(parent: Sock, child: TcpSock, skb: number): numb
   const reason = tcpRcvStateProcess(child, skb);
   // Somebody may wait in accept().
   if (state === TCP_SYN_RECV && child.skcState !== state) parent.skDataReady(parent);
+  // What sk_clone_lock gave to its caller.
+  sockPut(child);
   return reason;
 }
