@@ -68,7 +68,7 @@ const dstOps: DstOps = {
 };
 
 export class FakeHost {
-  readonly clock = new TestClock();
+  readonly clock: TestClock = new TestClock();
   readonly kernel: Kernel;
   readonly net: Net;
   readonly dev: NetDevice;
