@@ -16,6 +16,7 @@ import {
   SKB_HEAD,
   SKB_IP_SUMMED,
   SKB_LEN,
+  SKB_MAC_HEADER,
   SKB_NETWORK_HEADER,
   SKB_PKT_TYPE,
   SKB_SK,
@@ -130,6 +131,7 @@ import {
   skbNetworkHeaderLen,
   skbNext,
   skbPeek,
+  skbPush,
   skbQueueTail,
   skbSetFlag,
   skbSetGsoSegs,
@@ -654,6 +656,8 @@ function __udp4LibMcastDeliver(net: Net, skb: number, uh: number, saddr: number,
 /** udp_queue_rcv_skb: a super-packet is cut for a socket that has not asked for UDP_GRO. */
 function udpQueueRcvSkb(sk: UdpSock, skb: number): number {
   if (!skbIsGso(skb) || (sk.groEnabled && (skbGsoType(skb) & SKB_GSO_UDP_L4) !== 0)) return udpQueueRcvOneSkb(sk, skb);
+  // Segmentation copies the headers from the link header on.
+  skbPush(skb, u32[(skb + SKB_DATA) >>> 2]! - u32[(skb + SKB_MAC_HEADER) >>> 2]!);
   let seg = skbGsoSegment(skb, NETIF_F_SG);
   if (seg === 0) {
     udpIncStats(sk.net, UDP_MIB_INERRORS);
