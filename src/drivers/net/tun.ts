@@ -38,6 +38,7 @@ import {
   skbSetGsoType,
   skbSetIpSummed,
   skbSetLen,
+  skbSetProtocol,
   skbSetTruesize,
   skbTruesize,
 } from "../../mm/skb.ts";
@@ -306,7 +307,7 @@ export function tunGetUser(tun: TunStruct, len: number): number {
     kfreeSkbReason(skb, SKB_DROP_REASON_DEV_HDR);
     return -EINVAL;
   }
-  ethTypeTrans(skb, dev);
+  skbSetProtocol(skb, ethTypeTrans(skb, dev));
   netifRx(skb);
   return 0;
 }
