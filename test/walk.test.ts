@@ -88,7 +88,8 @@ describe("the walk", () => {
     expect(pointers["ip_queue_xmit"]).toMatchObject({ setBy: "tcp_v4_init_sock" });
     expect(pointers["ip_output"]).toMatchObject({ setBy: "__mkroute_output" });
     // The 2012 walk's open question: hh->hh_output is dev_queue_xmit while the neighbour is connected.
-    expect(pointers["dev_queue_xmit"]).toMatchObject({ pointer: "hh->hh_output", setBy: "neigh_connect" });
+    expect(pointers["dev_queue_xmit"]).toMatchObject({ pointer: "hh->hh_output" });
+    expect(pointers["dev_queue_xmit"]?.setBy).toMatch(/^neigh_(connect|hh_init)/);
     expect(pointers["re865x_start_xmit"]).toMatchObject({ setBy: "re865x_probe" });
     expect(trace.toText()).toContain("hh->hh_output");
     kernel.close();

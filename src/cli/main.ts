@@ -45,6 +45,12 @@ async function main(argv: string[]): Promise<number> {
   return await (await command.load()).run(argv.slice(1));
 }
 
+// `skbuff trace | head` is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
 main(process.argv.slice(2)).then(
   (code) => {
     process.exitCode = code;

@@ -5,7 +5,7 @@
 
 import type { EventEmitter as NodeEventEmitter } from "node:events";
 import type { Duplex as NodeDuplex, DuplexOptions } from "node:stream";
-import { EAGAIN, EALREADY, EINPROGRESS, EINVAL, EISCONN, ENOTCONN } from "../uapi/errno.ts";
+import { EAGAIN, EALREADY, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENOTCONN } from "../uapi/errno.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../uapi/poll.ts";
 import {
   AF_INET,
@@ -205,8 +205,6 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
     /** The server that accepted this connection. */
     server: Server | null = null;
     _server: Server | null = null;
-    /** tls and http ask for it; there is no libuv handle here. */
-    _handle: object | null = null;
 
     constructor(o: SocketOptions = {}) {
       super({
@@ -227,7 +225,6 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
       this.fd = fd;
       this.#sock = sockfdSocket(ns, fd);
       addWaitQueue(this.#sock as KernelSocket, this);
-      this._handle = { fd };
       this.#hold();
       sysGetsockname(ns, fd, this.#local);
       sysGetpeername(ns, fd, this.#peer);
@@ -372,7 +369,8 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
           return;
         } else {
           this.#wantRead = false;
-          this.destroy(new SocketError("read", n));
+          // EBADF: the host was torn down below the socket.
+          this.destroy(n === -EBADF ? undefined : new SocketError("read", n));
         }
       }
     }
@@ -456,7 +454,6 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
         if (this.#reset) sysSetsockopt(ns, fd, SOL_SOCKET, SO_LINGER, { onoff: 1, linger: 0 });
         this.fd = NO_FD;
         this.#sock = null;
-        this._handle = null;
         sysClose(ns, fd);
       }
       this.#release();
@@ -641,9 +638,11 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
         if (this.#fd === NO_FD) return;
         const fd = sysAccept4(ns, this.#fd, null, SOCK_NONBLOCK);
         if (fd === -EAGAIN) return;
+        if (fd === -ECONNABORTED) continue;
         if (fd < 0) {
-          // ECONNABORTED and the like concern one connection, not the server.
-          continue;
+          // EBADF, EINVAL: the host was torn down below it.
+          if (fd !== -EINVAL && fd !== -EBADF) this.emit("error", new SocketError("accept", fd));
+          return;
         }
         if (this.#connections >= this.maxConnections) {
           sysClose(ns, fd);

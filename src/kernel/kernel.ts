@@ -70,6 +70,7 @@ export class Kernel {
   readonly #softirqVec: ((() => void) | null)[] = [null, null, null, null];
   #wakeups: Wakeable[] = [];
   #wakeupsRunning: Wakeable[] = [];
+  #waking = false;
 
   constructor(machine: Machine, clock: Clock, random: RandomSource) {
     this.machine = machine;
@@ -164,16 +165,24 @@ export class Kernel {
     this.#wakeups.push(w);
   }
 
+  /** Runs the wakeups, and those that they cause, without nesting: a callback's own system calls only add to the list. */
   #runWakeups(): void {
-    const list = this.#wakeups;
-    this.#wakeups = this.#wakeupsRunning;
-    this.#wakeupsRunning = [];
-    for (let i = 0; i < list.length; i++) {
-      const w = list[i] as Wakeable;
-      w.wakePending = false;
-      w.onWake();
+    if (this.#waking) return;
+    this.#waking = true;
+    try {
+      for (let round = 0; round < MAX_SOFTIRQ_RESTART && this.#wakeups.length !== 0; round++) {
+        const list = this.#wakeups;
+        this.#wakeups = this.#wakeupsRunning;
+        this.#wakeupsRunning = list;
+        for (let i = 0; i < list.length; i++) {
+          const w = list[i] as Wakeable;
+          w.wakePending = false;
+          w.onWake();
+        }
+        list.length = 0;
+      }
+    } finally {
+      this.#waking = false;
     }
-    list.length = 0;
-    this.#wakeupsRunning = list;
   }
 }

@@ -6,10 +6,16 @@
 import type { Clock, Kernel } from "../kernel/kernel.ts";
 import type { RandomSource } from "../kernel/random.ts";
 
-/** Monotonic microseconds since the page or process started. */
+/**
+ * Where a machine's clock starts: five minutes, as the kernel's jiffies start five minutes from a wrap. A time stamp of 0
+ * means "never" in many places, and a limit that refills with time is full at boot.
+ */
+const BOOT_US = 300_000_000;
+
+/** Monotonic microseconds, BOOT_US when the page or process started. */
 export const systemClock: Clock = {
   now(): number {
-    return performance.now() * 1000;
+    return performance.now() * 1000 + BOOT_US;
   },
   realtime(): number {
     return (performance.timeOrigin + performance.now()) * 1000;
@@ -123,9 +129,9 @@ function unrefTimer(timer: unknown): void {
 /** Virtual time: stands still while code runs, and jumps to the next deadline when nothing else is to be done. */
 export class VirtualClock implements Clock {
   /** Microseconds. */
-  time = 0;
-  /** 2026-01-01T00:00:00Z, so that captures have sensible, reproducible dates. */
-  readonly epoch: number = 1_767_225_600_000_000;
+  time: number = BOOT_US;
+  /** 2026-01-01T00:00:00Z at boot, so that captures have sensible, reproducible dates. */
+  readonly epoch: number = 1_767_225_600_000_000 - BOOT_US;
   now(): number {
     return this.time;
   }

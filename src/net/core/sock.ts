@@ -1038,8 +1038,8 @@ export function skSetupCaps(sk: Sock, dst: DstEntry): void {
   const NETIF_F_GSO_SOFTWARE = NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | NETIF_F_GSO_UDP_L4;
   skDstSet(sk, dst);
   let caps = dev.features;
-  // TCP always builds super-packets: what the device cannot cut is cut in software on the way to it.
-  if (sk.skType === 1 && sk.skProtocol === 6) caps |= NETIF_F_GSO;
+  // Super-packets for every device that scatters: what it cannot cut is cut in software on the way to it. A card without
+  // scatter-gather has no NETIF_F_GSO (netdev_fix_features) and gets one linear segment at a time, as in 2.6.30.
   if ((caps & NETIF_F_GSO) !== 0) caps |= NETIF_F_GSO_SOFTWARE;
   if (sk.skGsoDisabled) caps &= ~NETIF_F_GSO_SOFTWARE;
   let maxSegs = 1;
