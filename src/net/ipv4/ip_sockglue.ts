@@ -582,7 +582,7 @@ export function ipLocalError(sk: Sock, err: number, daddr: number, port: number,
 }
 
 /**
- * ip_recv_error: recvmsg with MSG_ERRQUEUE: the payload of the packet that failed, its destination in `msg.name`, and an
+ * ip_recv_error: recvmsg with MSG_ERRQUEUE: the payload of the packet that failed, its destination in `msg.name` (unless null), and an
  * IP_RECVERR control message with a SockExtendedErr. Bytes copied, or a negative errno (-EAGAIN: the queue is empty).
  */
 export function ipRecvError(sk: Sock, msg: Msghdr, len: number): number {
@@ -602,8 +602,11 @@ export function ipRecvError(sk: Sock, msg: Msghdr, len: number): number {
 
   const origin = skbExtErrOrigin(skb);
   const port = skbExtErrPort(skb);
-  if (origin === SO_EE_ORIGIN_ICMP || origin === SO_EE_ORIGIN_LOCAL || port !== 0) {
-    msg.name = { family: AF_INET, addr: dv.getUint32(skbNetworkHeader(skb) + skbExtErrAddrOffset(skb)), port };
+  const sin = msg.name;
+  if (sin !== null && (origin === SO_EE_ORIGIN_ICMP || origin === SO_EE_ORIGIN_LOCAL || port !== 0)) {
+    sin.family = AF_INET;
+    sin.addr = dv.getUint32(skbNetworkHeader(skb) + skbExtErrAddrOffset(skb));
+    sin.port = port;
   }
   const ee = skbExtErr(skb);
   if (u8[skb + EXTERR_ORIGIN] === SO_EE_ORIGIN_ICMP) {
