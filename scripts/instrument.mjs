@@ -13,6 +13,8 @@
 // Which functions: every top-level `function name() {}` that is no async or generator function, except
 //  - those whose body is one short return or expression statement without calls (field accessors), unless `/* trace */`
 //    stands in the comment before the function;
+//  - all those of our counterparts of headers (tcp_h.ts, ip.ts), which are inline functions in the kernel, unless
+//    `/* trace */` says otherwise;
 //  - those with `/* notrace */` in the comment before them;
 //  - all those of a file that has the comment `/* notrace file */`.
 import { readFileSync } from "node:fs";
@@ -25,6 +27,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const TRACER = "src/kernel/ftrace";
 const TRACED = /^src\/(?:net|drivers)\/.*\.ts$/;
 const NOT_TRACED = /\.d\.ts$|\.wasm\.ts$/;
+/** Our counterparts of headers: what is in them is inline in the kernel, and ftrace sees none of it. */
+const HEADER = /(?:_h|\/(?:ip|seq|flow|inet_sock|tcp_sock))\.ts$/;
 /** The longest one-statement body that counts as an accessor, in characters without the indentation. */
 const ACCESSOR_LENGTH = 100;
 /** Calls that don't make an accessor a function worth tracing. */
@@ -147,7 +151,8 @@ export function instrument(code, file, { original = code, extension = ".ts" } = 
     if (fn?.type !== "FunctionDeclaration" || fn.async || fn.generator) continue;
     const { name } = fn.id;
     const { mark, line } = marks.get(name) ?? { mark: "", line: 0 };
-    if (mark === "notrace" || (mark !== "trace" && isAccessor(fn.body.body, code)) || rebindsName(fn)) continue;
+    const hidden = HEADER.test(file) || isAccessor(fn.body.body, code);
+    if (mark === "notrace" || (mark !== "trace" && hidden) || rebindsName(fn)) continue;
     const { names, values } = parametersOf(fn);
     const self = uses(fn, "this") ? ", this" : "";
     const again = `__ft(${name}, ${values}, __fi, ${traced.length}${self})`;

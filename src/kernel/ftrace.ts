@@ -90,7 +90,7 @@ const DROPS: ReadonlySet<string> = new Set([
   "kfreeSkbListReason",
   "tcpDropReason",
 ]);
-const SKB_PARAMETER = /^(?:[no]?skb\d*|buff|segs?)$/;
+const SKB_PARAMETER = /^(?:[no]?skb\d*|buff)$/;
 const DEFAULT_MAX_EVENTS = 20_000;
 
 type AnyFunction = (...args: unknown[]) => unknown;
@@ -100,17 +100,21 @@ interface Frame {
   readonly event: TraceEvent | null;
 }
 
-/** Numbers for objects without a name, counted from 1 in every trace: the same run gives the same text. */
-let objectIds: WeakMap<object, number> = new WeakMap();
-let objectCount = 0;
+/** Labels of objects without a name of their own, counted anew in every trace: the same run gives the same text. */
+let labels: WeakMap<object, string> = new WeakMap();
+let labelCounts: Map<string, number> = new Map();
 
-function objectId(value: object): number {
-  let id = objectIds.get(value);
-  if (id === undefined) {
-    id = ++objectCount;
-    objectIds.set(value, id);
-  }
-  return id;
+/** "sk#1": what the first parameter that held it is called, and a number. */
+function labelOf(name: string, value: object): string {
+  const known = labels.get(value);
+  if (known !== undefined) return known;
+  const type = value.constructor?.name ?? "object";
+  const kind = name === "" ? kernelName(type.charAt(0).toLowerCase() + type.slice(1)) : kernelName(name);
+  const count = (labelCounts.get(kind) ?? 0) + 1;
+  labelCounts.set(kind, count);
+  const label = `${kind}#${count}`;
+  labels.set(value, label);
+  return label;
 }
 
 function dottedQuad(addr: number): string {
@@ -128,7 +132,7 @@ function describe(name: string, value: unknown): number | string | boolean | nul
   if (typeof object["name"] === "string" && object["name"] !== "") return object["name"];
   if (name === "neigh" && typeof object["primaryKey"] === "number") return dottedQuad(object["primaryKey"]);
   if (value instanceof Uint8Array) return `${value.length} bytes`;
-  return `${kernelName(name)}#${objectId(value)}`;
+  return labelOf(name, value);
 }
 
 class Session {
@@ -153,8 +157,8 @@ class Session {
   #nextDone = false;
 
   constructor(options: TraceOptions, environment: TraceEnvironment) {
-    objectIds = new WeakMap();
-    objectCount = 0;
+    labels = new WeakMap();
+    labelCounts = new Map();
     this.#environment = environment;
     const { function: functions, skb, sk, dropReason } = options;
     const list = typeof functions === "string" ? [functions] : functions;
@@ -409,7 +413,7 @@ export interface TraceTextOptions {
   pointers?: boolean | undefined;
 }
 
-const SHOWN = /^(?:n?skb\d*|buff|segs|sk|newsk|dev|neigh|dst|sock|hh|ops)$/;
+const SHOWN = /^(?:[no]?skb\d*|buff|sk|newsk|dev|neigh|dst|sock|hh|ops)$/;
 
 /** A recorded trace: a forest of calls, in the order in which they began. */
 export class Trace {
@@ -517,7 +521,8 @@ function formatArgs(event: TraceEvent, which: "objects" | "all" | "none"): strin
   if (which === "none") return "";
   const texts: string[] = [];
   for (const { name, value } of event.args) {
-    if (which === "objects" && !SHOWN.test(name)) continue;
+    if (which === "objects" && (!SHOWN.test(name) || (typeof value === "number" && !SKB_PARAMETER.test(name))))
+      continue;
     if (SKB_PARAMETER.test(name) && value === event.skb)
       texts.push(`${name}=${event.skbId ? `#${event.skbId}` : hex(event.skb)}`);
     else texts.push(`${name}=${SKB_PARAMETER.test(name) && typeof value === "number" ? hex(value) : value}`);
@@ -534,7 +539,7 @@ function formatReturn(event: TraceEvent, closing: boolean): string {
   const { returned } = event;
   const name = closing ? `${event.kernel} ` : "";
   if (returned === undefined || returned === null) return closing ? ` /* ${name.trim()} */` : "";
-  const isErrno = typeof returned === "number" && returned < 0 && returned >= -530 && Number.isInteger(returned);
+  const isErrno = typeof returned === "number" && returned < -1 && returned >= -530 && Number.isInteger(returned);
   return ` /* ${name}= ${isErrno ? `-${errnoName(returned)}` : returned} */`;
 }
 

@@ -450,18 +450,25 @@ export const FUNCTION_POINTERS: readonly PointerEntry[] = [
     },
   },
   field(
-    "sk->sk_data_ready, sk_write_space, sk_state_change ...",
+    "sk->sk_data_ready, sk_write_space, sk_state_change, sk_error_report",
     "sk",
-    ["skDataReady", "skWriteSpace", "skStateChange", "skErrorReport", "skBacklogRcv", "skDestruct"],
+    ["skDataReady", "skWriteSpace", "skStateChange", "skErrorReport"],
     ({ callee }) => asObject(callee.arg("sk") ?? callee.args[0]),
-    (_sk, name) => [name === "skDestruct" ? "inet_create" : "sock_init_data"],
+    () => ["sock_init_data"],
     { sameFile: true },
+  ),
+  field(
+    "sk->sk_backlog_rcv, sk_destruct",
+    "sk",
+    ["skBacklogRcv", "skDestruct"],
+    ({ callee }) => asObject(callee.arg("sk") ?? callee.args[0]),
+    () => ["inet_create"],
   ),
   {
     about: "skb->destructor",
-    find({ caller, callee }) {
+    find({ callee }) {
       const setBy = DESTRUCTORS[callee.name];
-      if (setBy === undefined || !/skbuff\.ts$/.test(caller.file)) return undefined;
+      if (setBy === undefined) return undefined;
       return { pointer: "skb->destructor", table: kernelName(callee.name), setBy };
     },
   },

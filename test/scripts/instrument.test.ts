@@ -53,6 +53,12 @@ describe("which functions", () => {
     expect(traced(source)).toEqual(["skbLen"]);
   });
 
+  test("what is inline in the kernel's headers", () => {
+    expect(instrument(`function f() { ${BODY} }`, "src/net/ipv4/tcp_h.ts")).toBeUndefined();
+    const source = `/* trace */\nfunction f() { ${BODY} }`;
+    expect(instrument(source, "src/net/ipv4/tcp_h.ts")?.traced).toEqual(["f"]);
+  });
+
   test("a file opts out", () => {
     expect(traced(`function f() { ${BODY} }`, `/* notrace file */\nfunction f() { ${BODY} }`)).toEqual([]);
   });
