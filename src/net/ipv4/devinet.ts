@@ -83,11 +83,11 @@ import {
 import { procParseInt, registerSysctl, unregisterSysctls } from "../core/sysctl_net.ts";
 import { arpIfdown, arpSend, arpTbl } from "./arp.ts";
 import { fibAddIfaddr, fibDelIfaddr, fibGetTable, fibModifyPrefixMetric } from "./fib_frontend.ts";
-import { FibResult } from "./ip_fib.ts";
 import { fibTableLookup } from "./fib_trie.ts";
 import { FlowI4 } from "./flow.ts";
 import { ipMcDestroyDev, ipMcDown, ipMcUp } from "./igmp.ts";
 import { INADDR_LOOPBACK, ifaMatch, maskOf } from "./inet_addr.ts";
+import { FibResult } from "./ip_fib.ts";
 import { netnsIpv4Init } from "./netns.ts";
 import { RthCache, rtCacheFlush } from "./route.ts";
 
@@ -560,6 +560,8 @@ export function ipDevFind(net: Net, addr: number): NetDevice | null {
 /** __inet_insert_ifa. 0, -EEXIST or -EINVAL (another scope than the rest of the subnet). */
 export function inetInsertIfa(ifa: InIfaddr, extack: NetlinkExtAck | null): number {
   const inDev = ifa.ifaDev;
+  // 0.0.0.0 is no address; it is taken, and nothing happens.
+  if (ifa.ifaLocal === 0) return 0;
   ifa.ifaFlags &= ~(IFA_F_SECONDARY | IPV6ONLY_FLAGS);
   // The place of a primary address: behind the last primary one of a scope at least as wide. null = first.
   let lastPrimary: InIfaddr | null = null;
