@@ -129,7 +129,7 @@ describe("the package", () => {
   test("npx skbuff --help", () => {
     const help = run("npx", ["--offline", "skbuff", "--help"], project);
     expect(help.status, help.stderr).toBe(0);
-    expect(help.stdout).toMatch(/skbuff (?:demo|trace|serve|packetdrill|bench|sim|ss)/);
+    expect(help.stdout).toMatch(/^Usage: skbuff COMMAND[^]*\btrace\b/);
   });
 
   test("publint", () => {
