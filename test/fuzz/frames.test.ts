@@ -147,8 +147,10 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
   const mac = dev.devAddr;
   const arpReply = Uint8Array.from([...mac, ...PEER_MAC, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, ...PEER_MAC, ...PEER_IP, ...mac, ...OUR_IP]);
   const mss = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
-  inject(arpReply);
   inject(ipFrame(mac, 6, tcp(4000, 80, 1000, 0, 2, 65535, mss, [])));
+  await kernel.advance(1);
+  // The SYN-ACK waits for this.
+  inject(arpReply);
   await kernel.advance(1);
   const synAck = out.find((f) => f[12] === 8 && f[13] === 0 && f[23] === 6 && ((f[47] as number) & 0x12) === 0x12);
   expect(synAck, "the listener answered the SYN").toBeDefined();
