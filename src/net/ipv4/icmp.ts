@@ -198,7 +198,8 @@ declare module "../core/net_namespace.ts" {
 
 /** icmp_global_allow: the host as a whole sends at most icmp_msgs_per_sec, with bursts of icmp_msgs_burst. */
 export function icmpGlobalAllow(net: Net): boolean {
-  const { icmp, ipv4 } = net;
+  const icmp = net.icmp;
+  const ipv4 = net.ipv4;
   if (icmp.globalCredit > 0) return true;
   const now = kernel.jiffies;
   const delta = Math.min(now - icmp.globalStamp, 1000);

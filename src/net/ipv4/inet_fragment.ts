@@ -163,7 +163,7 @@ export function inetFragKill(q: FragQueue): void {
   timerShutdown(q.timer);
   if ((q.flags & INET_FRAG_COMPLETE) !== 0) return;
   q.flags |= INET_FRAG_COMPLETE;
-  const { fqdir } = q;
+  const fqdir = q.fqdir;
   let at = fqdir.buckets[q.hash];
   if (at === q) fqdir.buckets[q.hash] = q.hashNext;
   else {
@@ -205,7 +205,10 @@ export function inetFragDestroy(q: FragQueue, reason: number): void {
  * IPFRAG_OVERLAP: it does not.
  */
 export function inetFragQueueInsert(q: FragQueue, skb: number, offset: number, end: number): number {
-  const { runStart, runEnd, runHead, runTail } = q;
+  const runStart = q.runStart;
+  const runEnd = q.runEnd;
+  const runHead = q.runHead;
+  const runTail = q.runTail;
   const n = runHead.length;
   skbSetNext(skb, 0);
   if (n === 0) {
@@ -268,7 +271,8 @@ export function inetFragPullHead(q: FragQueue): number {
 
 /** All fragments in order, linked through next; the queue forgets them. */
 export function inetFragTakeAll(q: FragQueue): number {
-  const { runHead, runTail } = q;
+  const runHead = q.runHead;
+  const runTail = q.runTail;
   for (let i = 0; i + 1 < runHead.length; i++) u32[(runTail[i] + SKB_NEXT) >>> 2] = runHead[i + 1];
   const head = runHead.length !== 0 ? runHead[0] : 0;
   inetFragForget(q);

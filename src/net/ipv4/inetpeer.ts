@@ -40,7 +40,7 @@ declare module "../core/net_namespace.ts" {
 
 /** inet_getpeer_v4: the peer, made if need be. */
 export function inetGetpeerV4(net: Net, daddr: number): InetPeer {
-  const { peers } = net.ipPeers;
+  const peers = net.ipPeers.peers;
   let peer = peers.get(daddr);
   if (peer !== undefined) return peer;
   if (peers.size >= INET_PEER_THRESHOLD) {

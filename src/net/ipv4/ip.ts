@@ -7,6 +7,9 @@
  * may move the head (`pskbMayPull`, `skbCow`, `pskbExpandHead`) invalidates the address.
  */
 
+/* notrace file */
+// All of these are static inline functions in the kernel.
+
 import {
   CHECKSUM_PARTIAL,
   IPCB_FLAGS,
@@ -373,7 +376,7 @@ export function ipTransportHdr(skb: number): number {
 
 /** ip_sk_accept_pmtu: may an ICMP message change what this socket believes of its path? */
 export function ipSkAcceptPmtu(sk: Sock): boolean {
-  const { pmtudisc } = sk as InetSock;
+  const pmtudisc = (sk as InetSock).pmtudisc;
   return pmtudisc !== IP_PMTUDISC_INTERFACE && pmtudisc !== IP_PMTUDISC_OMIT;
 }
 /** ip_sk_use_pmtu. */
@@ -382,12 +385,12 @@ export function ipSkUsePmtu(sk: Sock): boolean {
 }
 /** ip_sk_ignore_df: this host may fragment what the socket sends. */
 export function ipSkIgnoreDf(sk: Sock): boolean {
-  const { pmtudisc } = sk as InetSock;
+  const pmtudisc = (sk as InetSock).pmtudisc;
   return pmtudisc < IP_PMTUDISC_DO || pmtudisc === IP_PMTUDISC_OMIT;
 }
 /** ip_dont_fragment: does the socket's packet get DF? */
 export function ipDontFragment(sk: Sock, dst: DstEntry): boolean {
-  const { pmtudisc } = sk as InetSock;
+  const pmtudisc = (sk as InetSock).pmtudisc;
   return pmtudisc === IP_PMTUDISC_DO || (pmtudisc === IP_PMTUDISC_WANT && !ipMtuLocked(dst));
 }
 /** ip_mtu_locked: the route's MTU is fixed, or a learnt one was too small to be believed (RFC 1191 §3 attack). */

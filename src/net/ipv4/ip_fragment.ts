@@ -171,7 +171,7 @@ function ipExpireSend(_net: Net, qp: FragQueue, head: number, dev: NetDevice): v
 
 /** ip_frag_too_far: so many other fragments of the source came in between that the identification may be a later one's. */
 function ipFragTooFar(net: Net, qp: FragQueue): boolean {
-  const { peer } = qp;
+  const peer = qp.peer;
   const max = net.ipv4.sysctlIpfragMaxDist;
   if (peer === null || max === 0) return false;
   const start = qp.rid;

@@ -240,11 +240,13 @@ type Output = (net: Net, sk: Sock | null, skb: number) => number;
 const NETIF_F_GSO_MASK = NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | NETIF_F_GSO_UDP_L4;
 
 /** LL_RESERVED_SPACE: headroom that a packet needs for the device's header, in steps of the header cache's 16 bytes. */
+/* notrace */
 export function LL_RESERVED_SPACE(dev: NetDevice): number {
   return ((dev.hardHeaderLen + dev.neededHeadroom) & ~15) + 16;
 }
 
 /** net_xmit_errno: congestion notification is no error, a drop is -ENOBUFS. */
+/* notrace */
 export function netXmitErrno(e: number): number {
   return e !== NET_XMIT_CN ? -ENOBUFS : 0;
 }
@@ -303,12 +305,13 @@ export function ipInit(): void {
 
 /** __ip_select_ident: takes `segs` identifications of the flow's generator for the header at `iph`. */
 export function __ipSelectIdent(net: Net, iph: number, segs: number): void {
-  const { ipOutput } = net;
+  const ipOutput = net.ipOutput;
   if (!ipOutput.keyed) {
     ipOutput.keyed = true;
     for (let i = 0; i < 4; i++) ipOutput.idKey[i] = getRandomU32();
   }
-  const { ids, tstamps } = ipOutput.idents;
+  const ids = ipOutput.idents.ids;
+  const tstamps = ipOutput.idents.tstamps;
   if (!ipOutput.idents.seeded) {
     ipOutput.idents.seeded = true;
     for (let i = 0; i < IP_IDENTS; i++) ids[i] = getRandomU32();
@@ -329,6 +332,7 @@ export function __ipSelectIdent(net: Net, iph: number, segs: number): void {
  * ip_select_ident_segs. A packet with DF can't be fragmented, so its id says nothing (RFC 6864 §4); a connected socket
  * counts all the same, one for each segment, for header compressors and GRO.
  */
+/* notrace */
 export function ipSelectIdentSegs(net: Net, skb: number, sk: Sock | null, segs: number): void {
   const iph = ipHdr(skb);
   if ((ipHdrFragOff(iph) & IP_DF) === 0 || skbIgnoreDf(skb)) {
@@ -401,6 +405,7 @@ export function ipBuildAndSendPkt(
 }
 
 /** __ip_queue_xmit: a segment of a connected socket. `fl` holds the connection's addresses; the route comes from it. */
+/* notrace */
 export function __ipQueueXmit(sk: Sock, skb: number, fl: FlowI4, tos: number): number {
   const inet = sk as InetSock;
   const net = sk.net;
@@ -452,6 +457,7 @@ export function __ipQueueXmit(sk: Sock, skb: number, fl: FlowI4, tos: number): n
   return ipLocalOut(net, sk, skb);
 }
 
+/* notrace */
 function ipQueueXmitNoRoute(net: Net, skb: number): number {
   ipIncStats(net, IPSTATS_MIB_OUTNOROUTES);
   kfreeSkbReason(skb, SKB_DROP_REASON_IP_OUTNOROUTES);
@@ -494,6 +500,7 @@ export function ipMcOutput(net: Net, sk: Sock | null, skb: number): number {
   return NF_HOOK_COND(NFPROTO_IPV4, NF_INET_POST_ROUTING, net, sk, skb, null, dev, ipFinishOutput, cond);
 }
 
+/* notrace */
 function ipMcLoopback(net: Net, sk: Sock | null, skb: number, dev: NetDevice): void {
   const newskb = skbClone(skb);
   if (newskb !== 0) NF_HOOK(NFPROTO_IPV4, NF_INET_POST_ROUTING, net, sk, newskb, null, dev, ipMcFinishOutput);
@@ -516,6 +523,7 @@ export function ipFinishOutput(net: Net, sk: Sock | null, skb: number): number {
   return __ipFinishOutput(net, sk, skb);
 }
 
+/* notrace */
 export function __ipFinishOutput(net: Net, sk: Sock | null, skb: number): number {
   const mtu = ipSkbDstMtu(sk, skb);
   if (skbIsGso(skb)) return ipFinishOutputGso(net, sk, skb, mtu);
@@ -593,6 +601,7 @@ function ipFragment(net: Net, sk: Sock | null, skb: number, mtu: number, output:
 }
 
 /** Bytes of head and frags, without the frag list (skb_pagelen). */
+/* notrace */
 function skbPagelen(skb: number): number {
   let len = skbHeadlen(skb);
   const nr = skbNrFrags(skb);
@@ -601,6 +610,7 @@ function skbPagelen(skb: number): number {
 }
 
 /** ip_copy_metadata. */
+/* notrace */
 function ipCopyMetadata(to: number, from: number): void {
   skbSetPktType(to, skbPktType(from));
   skbSetPriority(to, skbPriority(from));
@@ -613,6 +623,7 @@ function ipCopyMetadata(to: number, from: number): void {
 }
 
 /** True if the frag list of `skb` is cut just right for `mtu` bytes of data a fragment, and may be taken apart. */
+/* notrace */
 function ipFraglistFits(skb: number, hlen: number, mtu: number, llRs: number): boolean {
   const firstLen = skbPagelen(skb) - hlen;
   if (firstLen > mtu || (firstLen & 7) !== 0 || ipIsFragment(ipHdr(skb))) return false;
@@ -650,6 +661,7 @@ export function ipDoFragment(net: Net, sk: Sock | null, skb: number, output: Out
   return ipFragSlow(net, sk, skb, hlen, mtu, llRs, output);
 }
 
+/* notrace */
 function ipFragFail(net: Net, skb: number, err: number): number {
   kfreeSkbReason(skb, err === -ENOMEM ? SKB_DROP_REASON_NOMEM : SKB_DROP_REASON_NOT_SPECIFIED);
   ipIncStats(net, IPSTATS_MIB_FRAGFAILS);
@@ -657,6 +669,7 @@ function ipFragFail(net: Net, skb: number, err: number): number {
 }
 
 /** The fast path: every skb of the frag list becomes a fragment. */
+/* notrace */
 function ipFraglistXmit(net: Net, sk: Sock | null, skb: number, hlen: number, output: Output): number {
   const owned = u8[skb + SKB_DESTRUCTOR] === SKB_DESTRUCTOR_WFREE;
   let frag = skbFragList(skb);
@@ -721,6 +734,7 @@ function ipFraglistXmit(net: Net, sk: Sock | null, skb: number, hlen: number, ou
 }
 
 /** The slow path: the data is copied into new packets. */
+/* notrace */
 function ipFragSlow(
   net: Net,
   sk: Sock | null,
@@ -810,6 +824,7 @@ const SKB_MAX_LINEAR = 60000;
 
 const appendErr = new ErrBox();
 
+/* notrace */
 function ipLocalEmsgsize(sk: Sock, fl4: FlowI4, mtu: number): number {
   ipLocalError(sk, EMSGSIZE, fl4.daddr, (sk as InetSock).skcDport, mtu);
   return -EMSGSIZE;
@@ -831,7 +846,7 @@ function __ipAppendData(
   flags: number,
 ): number {
   const rt = cork.dst as Rtable;
-  const { dev } = rt;
+  const dev = rt.dev;
   const opt = cork.opt;
   let skb = skbPeekTail(queue);
   const mtu = cork.gsoSize !== 0 ? IPV4_MAX_PMTU : cork.fragsize;
@@ -972,6 +987,7 @@ function __ipAppendData(
 }
 
 /** ip_setup_cork: what the first call fixes for the whole datagram. 0, or -ENETUNREACH for an MTU that IPv4 can't use. */
+/* notrace */
 function ipSetupCork(sk: Sock, cork: InetCork, ipc: IpcmCookie, rt: DstEntry): number {
   cork.fragsize = ipSkUsePmtu(sk) ? dstMtu(rt) : Math.min(rt.dev.mtu, IPV4_MAX_PMTU);
   if (cork.fragsize < IPV4_MIN_MTU) return -ENETUNREACH;
@@ -993,6 +1009,7 @@ function ipSetupCork(sk: Sock, cork: InetCork, ipc: IpcmCookie, rt: DstEntry): n
   return 0;
 }
 
+/* notrace */
 function ipCorkRelease(cork: InetCork): void {
   cork.flags &= ~IPCORK_OPT;
   cork.opt = null;
@@ -1000,8 +1017,9 @@ function ipCorkRelease(cork: InetCork): void {
 }
 
 /** &inet_sk(sk)->cork. */
+/* notrace */
 export function inetCork(inet: InetSock): InetCork {
-  let { cork } = inet;
+  let cork = inet.cork;
   if (cork === null) {
     cork = new InetCork();
     inet.cork = cork;
@@ -1065,7 +1083,7 @@ function __ipMakeSkb(sk: Sock, fl4: FlowI4, queue: SkBuffHead, cork: InetCork): 
 
   // Unless the user demanded path MTU discovery, this host may fragment what comes out longer than the path.
   skbSetIgnoreDf(skb, ipSkIgnoreDf(sk));
-  const { pmtudisc } = inet;
+  const pmtudisc = inet.pmtudisc;
   const df =
     pmtudisc === IP_PMTUDISC_DO ||
     pmtudisc === IP_PMTUDISC_PROBE ||
@@ -1163,6 +1181,7 @@ const replyOpts = new IpOptions();
 const replyFl4 = new FlowI4();
 
 /** The mark of an answer to `skb` (IP4_REPLY_MARK). */
+/* notrace */
 export function ipReplyMark(net: Net, skb: number): number {
   return net.ipv4.sysctlFwmarkReflect !== 0 ? skbMark(skb) : 0;
 }
@@ -1181,7 +1200,7 @@ export function ipSendUnicastReply(
   arg: IpReplyArg,
 ): void {
   if (ipOptionsEcho(net, replyOpts, skb) < 0) return;
-  const { optlen } = replyOpts;
+  const optlen = replyOpts.optlen;
   const finalDaddr = daddr;
   if (optlen !== 0 && replyOpts.srr !== 0) daddr = replyOpts.faddr;
 

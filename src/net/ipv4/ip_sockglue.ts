@@ -436,7 +436,7 @@ export function ipGetsockopt(sk: Sock, level: number, optname: number, err: ErrB
 
 /** ip_cmsg_send: what the control messages of a send ask for, into `ipc`. 0 or a negative errno. */
 export function ipCmsgSend(sk: Sock, msg: Msghdr, ipc: IpcmCookie): number {
-  const { control } = msg;
+  const control = msg.control;
   if (control === null) return 0;
   for (let i = 0; i < control.length; i++) {
     const cmsg = control[i];

@@ -409,7 +409,8 @@ function nfSaveReroute(entry: NfQueueEntry): void {
 export function nfReinject(entry: NfQueueEntry, verdict: number): void {
   if (entry.done) return;
   entry.done = true;
-  const { skb, state } = entry;
+  const skb = entry.skb;
+  const state = entry.state;
   const net = state.net;
   const hooks = nfHookEntriesOf(net, state.pf);
   const e = hooks === null ? null : (hooks[state.hook] as NfHookEntries | null);

@@ -1,7 +1,14 @@
 /** ip_fragment: what leaves is what went in, in pieces that fit. */
 
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { SHINFO_FRAG_LIST, SKB_DATA_LEN, SKB_LEN, SKB_TRUESIZE } from "../../../assembly/layout.ts";
+import {
+  PACKET_OUTGOING,
+  SHINFO_FRAG_LIST,
+  SKB_DATA_LEN,
+  SKB_GSO_TCPV4,
+  SKB_LEN,
+  SKB_TRUESIZE,
+} from "../../../assembly/layout.ts";
 import { u32 } from "../../../src/mm/mem.ts";
 import {
   allocPage,
@@ -9,7 +16,13 @@ import {
   skbAddRxFrag,
   skbDstSet,
   skbLen,
+  skbPartialCsumSet,
+  skbSetGsoSegs,
+  skbSetGsoSize,
+  skbSetGsoType,
   skbSetIgnoreDf,
+  skbSetPktType,
+  skbSetTransportHeader,
   skbShinfo,
   skbTruesize,
 } from "../../../src/net/core/skbuff.ts";
@@ -179,5 +192,50 @@ describe("room", () => {
     host.dev.mtu = 27;
     const skb = host.packet(ipPacket({}, pattern(100)), host.route());
     expect(ipDoFragment(host.net, null, skb, ipFinishOutput2)).toBe(-EMSGSIZE);
+  });
+});
+
+describe("a super-packet", () => {
+  /** TCP, `n` bytes of payload in segments of `mss`. */
+  function superPacket(n: number, mss: number, frag: number): number {
+    const tcp = [0, 80, 0, 81, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x18, 0, 100, 0, 0, 0, 0];
+    const skb = host.packet(ipPacket({ protocol: 6, frag }, [...tcp, ...pattern(n)]), host.route());
+    skbSetTransportHeader(skb, 20);
+    skbSetGsoSize(skb, mss);
+    skbSetGsoSegs(skb, Math.ceil(n / mss));
+    skbSetGsoType(skb, SKB_GSO_TCPV4);
+    skbPartialCsumSet(skb, 20, 16);
+    return skb;
+  }
+
+  it("goes down whole while its segments fit", () => {
+    expect(__ipFinishOutput(host.net, null, superPacket(10000, 1460, IP_DF))).toBe(0);
+    expect(host.sent.length).toBe(1);
+  });
+
+  it("is cut up where they don't, and each segment fragmented", () => {
+    host.dev.mtu = 1000;
+    expect(__ipFinishOutput(host.net, null, superPacket(2920, 1460, 0))).toBe(0);
+    const frags = host.sent.map(readIp);
+    expect(frags.map((f) => [f.totLen, (f.frag & IP_OFFSET) * 8])).toEqual([
+      [996, 0],
+      [524, 976],
+      [996, 0],
+      [524, 976],
+    ]);
+    const first = Uint8Array.from([...(frags[0] as IpView).payload, ...(frags[1] as IpView).payload]);
+    const second = Uint8Array.from([...(frags[2] as IpView).payload, ...(frags[3] as IpView).payload]);
+    expect([...first.slice(20), ...second.slice(20)]).toEqual([...pattern(2920)]);
+    expect(new DataView(second.buffer).getUint32(4)).toBe(1461);
+  });
+
+  it("is refused, segment by segment, with DF", () => {
+    host.dev.mtu = 1000;
+    const skb = superPacket(2920, 1460, IP_DF);
+    // This host has no routes for ICMP to take.
+    skbSetPktType(skb, PACKET_OUTGOING);
+    expect(__ipFinishOutput(host.net, null, skb)).toBe(-EMSGSIZE);
+    expect(host.sent).toEqual([]);
+    expect(host.ip(IPSTATS_MIB_FRAGFAILS)).toBe(2);
   });
 });

@@ -94,8 +94,8 @@ beforeEach(async () => {
   b.ip("route add default via 10.0.1.2");
   r.sysctl("net.ipv4.ip_forward=1");
 });
-afterEach(async () => {
-  await kernel.close();
+afterEach(() => {
+  kernel.close();
 });
 
 function udp(host: Host, port = 0, addr = 0): number {
