@@ -8,7 +8,7 @@ import type { MachineOptions } from "../mm/mem.ts";
 import { poolInUse } from "../mm/pool.ts";
 import type { NetDevice } from "../net/core/dev.ts";
 import { nodeStreams } from "../platform/streams.ts";
-import { driveRealTime, driveVirtualTime, systemClock, systemRandom, VirtualClock } from "../platform/default.ts";
+import { driveRealTime, driveVirtualTime, eventLoopTurn, systemClock, systemRandom, VirtualClock } from "../platform/default.ts";
 import type { KernelDriver } from "../platform/default.ts";
 import { KernelTrace } from "../trace.ts";
 import { Capture } from "./capture.ts";
@@ -99,11 +99,11 @@ export class SkbuffKernel implements HostOwner {
       if (due > end) break;
       if (due > clock.time) clock.time = due;
       this.core.run();
-      await turn();
+      await eventLoopTurn();
     }
     clock.time = end;
     this.core.run();
-    await turn();
+    await eventLoopTurn();
   }
 
   /** The skbs in use, by origin: none when every connection has ended. */
@@ -120,6 +120,8 @@ export class SkbuffKernel implements HostOwner {
   close(): void {
     for (const host of this.hosts.values()) destroyNet(host.ns);
     this.hosts.clear();
+    // Who still waits on a socket hears that it is gone.
+    this.core.run();
     this.#driver.stop();
   }
 
@@ -141,15 +143,6 @@ export class SkbuffKernel implements HostOwner {
   unref(): void {
     this.#driver.unref();
   }
-}
-
-/** Lets promises and the event loop have a turn. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    const g = globalThis as { setImmediate?: (fn: () => void) => void };
-    if (g.setImmediate !== undefined) g.setImmediate(resolve);
-    else setTimeout(resolve, 0);
-  });
 }
 
 /**

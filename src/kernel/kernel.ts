@@ -34,7 +34,7 @@ export const NR_SOFTIRQS = 4;
 export interface Wakeable {
   /** True while it stands in the kernel's list; managed by `Kernel.wake`. */
   wakePending: boolean;
-  /** Runs at the end of the outermost context, in the order of the first `wake`. May call back into the kernel. */
+  /** Runs outside of kernel context, from a clean stack, in the order of the first `wake`. May call into the kernel. */
   onWake(): void;
 }
 
@@ -70,7 +70,6 @@ export class Kernel {
   readonly #softirqVec: ((() => void) | null)[] = [null, null, null, null];
   #wakeups: Wakeable[] = [];
   #wakeupsRunning: Wakeable[] = [];
-  #waking = false;
 
   constructor(machine: Machine, clock: Clock, random: RandomSource) {
     this.machine = machine;
@@ -106,12 +105,13 @@ export class Kernel {
     }
   }
 
-  /** Ends a context. The outermost one runs pending softirqs and then the wakeups. */
+  /**
+   * Ends a context. The outermost one runs pending softirqs. Wakeups wait for `run()`: a callback that ran inside of
+   * somebody's system call could make the same call again before the first has returned.
+   */
   exit(): void {
     if (this.#depth === 1 && this.#softirqPending !== 0) this.doSoftirq();
-    if (--this.#depth !== 0) return;
-    if (this.#wakeups.length !== 0 && !this.#running) this.#runWakeups();
-    if (this.onWork !== null && !this.#running) this.onWork();
+    if (--this.#depth === 0 && this.onWork !== null && !this.#running) this.onWork();
   }
 
   /** Runs what is due now: timers, softirqs, wakeups. Returns the next deadline (see `nextDeadline`). */
@@ -158,31 +158,30 @@ export class Kernel {
     }
   }
 
-  /** Puts `w` on the list that runs, outside of kernel context, when the outermost context ends. */
+  /** True while wakeups wait for `run()`. */
+  get hasWakeups(): boolean {
+    return this.#wakeups.length !== 0;
+  }
+
+  /** Puts `w` on the list that the next `run()` works off, outside of kernel context. */
   wake(w: Wakeable): void {
     if (w.wakePending) return;
     w.wakePending = true;
     this.#wakeups.push(w);
   }
 
-  /** Runs the wakeups, and those that they cause, without nesting: a callback's own system calls only add to the list. */
+  /** Runs the wakeups, and those that they cause, for a bounded number of rounds. */
   #runWakeups(): void {
-    if (this.#waking) return;
-    this.#waking = true;
-    try {
-      for (let round = 0; round < MAX_SOFTIRQ_RESTART && this.#wakeups.length !== 0; round++) {
-        const list = this.#wakeups;
-        this.#wakeups = this.#wakeupsRunning;
-        this.#wakeupsRunning = list;
-        for (let i = 0; i < list.length; i++) {
-          const w = list[i] as Wakeable;
-          w.wakePending = false;
-          w.onWake();
-        }
-        list.length = 0;
+    for (let round = 0; round < MAX_SOFTIRQ_RESTART && this.#wakeups.length !== 0; round++) {
+      const list = this.#wakeups;
+      this.#wakeups = this.#wakeupsRunning;
+      this.#wakeupsRunning = list;
+      for (let i = 0; i < list.length; i++) {
+        const w = list[i] as Wakeable;
+        w.wakePending = false;
+        w.onWake();
       }
-    } finally {
-      this.#waking = false;
+      list.length = 0;
     }
   }
 }

@@ -57,6 +57,23 @@ function makeImmediate(): Immediate {
   };
 }
 
+/**
+ * Wakeups follow the code that caused them as microtasks, so many in a row; then the event loop has a turn, so that two
+ * sockets that answer each other do not starve the rest of the process.
+ */
+const MICROTASK_TURNS = 32;
+
+/** Lets promises and the event loop have a turn. */
+export function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => immediateOnce()(resolve));
+}
+
+let theImmediate: Immediate | null = null;
+function immediateOnce(): Immediate {
+  theImmediate ??= makeImmediate();
+  return theImmediate;
+}
+
 /** What keeps a machine going. `ref`/`unref` count handles that should keep the process alive (sockets, servers). */
 export interface KernelDriver {
   ref(): void;
@@ -67,8 +84,9 @@ export interface KernelDriver {
 
 /** Drives `kernel` on the wall clock. */
 export function driveRealTime(kernel: Kernel): KernelDriver {
-  const immediate = makeImmediate();
+  const immediate = immediateOnce();
   let scheduled = false;
+  let microtasks = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let timerDue = Infinity;
   let alive: ReturnType<typeof setInterval> | undefined;
@@ -81,7 +99,8 @@ export function driveRealTime(kernel: Kernel): KernelDriver {
     if (due <= kernel.now) {
       if (scheduled) return;
       scheduled = true;
-      immediate(turn);
+      if (kernel.hasWakeups && microtasks++ < MICROTASK_TURNS) queueMicrotask(turn);
+      else immediate(looped);
       return;
     }
     if (due === Infinity || due >= timerDue) return;
@@ -96,8 +115,13 @@ export function driveRealTime(kernel: Kernel): KernelDriver {
     kernel.run();
     arm();
   };
+  const looped = (): void => {
+    microtasks = 0;
+    turn();
+  };
   const onTimer = (): void => {
     timer = undefined;
+    microtasks = 0;
     timerDue = Infinity;
     turn();
   };
@@ -145,19 +169,26 @@ export class VirtualClock implements Clock {
  * order of everything depends on the seed alone, as long as the caller awaits nothing but the stack.
  */
 export function driveVirtualTime(kernel: Kernel, clock: VirtualClock): KernelDriver {
-  const immediate = makeImmediate();
+  const immediate = immediateOnce();
   let scheduled = false;
+  let microtasks = 0;
   let stopped = false;
   const arm = (): void => {
     if (stopped || scheduled || kernel.nextDeadline() === Infinity) return;
     scheduled = true;
-    immediate(turn);
+    if (kernel.hasWakeups && microtasks++ < MICROTASK_TURNS) queueMicrotask(turn);
+    else immediate(looped);
+  };
+  const looped = (): void => {
+    microtasks = 0;
+    // Everything that wanted to run at this moment has run: on to the next.
+    const due = kernel.nextDeadline();
+    if (due > clock.time && due !== Infinity) clock.time = due;
+    turn();
   };
   const turn = (): void => {
     scheduled = false;
     if (stopped) return;
-    const due = kernel.nextDeadline();
-    if (due > clock.time && due !== Infinity) clock.time = due;
     kernel.run();
     arm();
   };

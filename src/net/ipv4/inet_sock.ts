@@ -10,8 +10,6 @@ import type { IpOptions } from "./ip_opt.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
 import type { TcpRequestSockOps } from "./tcp_sock.ts";
 
-export const inetIsAccept: (sk: Sock) => boolean = (sk) => sk.skcState === 10;
-
 /** struct inet_sock: ports and addresses in host order. */
 export class InetSock extends Sock {
   /** inet_saddr: the source address to send with; 0 = route decides. */
