@@ -232,6 +232,7 @@ import {
 import { IpOptions } from "./ip_opt.ts";
 import { ipOptionsBuild, ipOptionsEcho, ipOptionsFragment } from "./ip_options.ts";
 import { ipLocalError } from "./ip_sockglue.ts";
+import { ipv4NetfilterInit } from "./netfilter.ts";
 import type { Rtable } from "./route.ts";
 import { ip4DstHoplimit, ipRouteOutputFlow } from "./route.ts";
 
@@ -300,6 +301,7 @@ const ipOutputNetOps = { name: "ip_output", init: ipOutputNetInit, exit(_net: Ne
 /** ip_init: run by inet_init; running it again does nothing. */
 export function ipInit(): void {
   inetInitpeers();
+  ipv4NetfilterInit();
   registerPernetSubsys(ipOutputNetOps);
 }
 

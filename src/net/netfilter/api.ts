@@ -31,7 +31,17 @@ import type { Net } from "../core/net_namespace.ts";
 import { pskbExpandHead, pskbMayPull, pskbTrim, skbCopyToUser, skbEnsureWritable, skbPut } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
 import type { NfHookOps, NfHookState, NfQueueEntry, NfQueueHandler } from "./core.ts";
-import { nfQueueDrop, nfRegisterNetHook, nfReinject, nfReportError, nfUnregisterNetHook } from "./core.ts";
+import {
+  NF_DROP_ERR,
+  NfRouteKey,
+  nfQueueDrop,
+  nfRegisterNetHook,
+  nfReinject,
+  nfReportError,
+  nfReroute,
+  nfSaveRoute,
+  nfUnregisterNetHook,
+} from "./core.ts";
 
 /** The names of the hooks, as nft has them. */
 export type NfHookName = "prerouting" | "input" | "forward" | "output" | "postrouting";
@@ -59,6 +69,11 @@ export interface NfHook {
   readonly priority?: number;
   /** For listings. */
   readonly name?: string;
+  /**
+   * "route" (at "output" only): a packet whose mark, type of service or addresses the hook changes gets the route that
+   * fits what it is now, as in nft's chains of that type. "filter" if it isn't given.
+   */
+  readonly type?: "filter" | "route";
   /** Sees each packet. `packet` is good during the call only. What it throws goes to `net.nf.onError`. */
   fn(packet: NfPacket): NfVerdict;
 }
@@ -249,10 +264,20 @@ function nfCallHook(priv: unknown, skb: number, state: NfHookState): number {
   }
 }
 
+/** nf_route_table_hook4, for hooks of type "route". */
+function nfCallRouteHook(priv: unknown, skb: number, state: NfHookState): number {
+  const key = new NfRouteKey();
+  nfSaveRoute(skb, state, key);
+  const verdict = nfCallHook(priv, skb, state);
+  if (verdict !== NF_ACCEPT) return verdict;
+  const err = nfReroute(skb, state, key);
+  return err < 0 ? NF_DROP_ERR(err) : NF_ACCEPT;
+}
+
 /** `net.nf.add`. Throws a RangeError for a hook that there is not. */
 export function nfAddHook(net: Net, hook: NfHook): NfHandle {
   const ops: NfHookOps = {
-    hook: nfCallHook,
+    hook: hook.type === "route" ? nfCallRouteHook : nfCallHook,
     pf: NFPROTO_IPV4,
     hooknum: HOOKNUMS[hook.hook],
     priority: hook.priority ?? 0,

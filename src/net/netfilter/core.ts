@@ -13,6 +13,7 @@ import { EBUSY, EINVAL, ENOENT, ENOSPC, EPERM, ESRCH } from "../../uapi/errno.ts
 import {
   NF_ACCEPT,
   NF_DROP,
+  NF_INET_LOCAL_OUT,
   NF_INET_NUMHOOKS,
   NF_QUEUE,
   NF_REPEAT,
@@ -84,6 +85,7 @@ export class NfQueueEntry {
   readonly state: NfHookState;
   /** The hook that queued it. */
   readonly ops: NfHookOps;
+  readonly route: NfRouteKey = new NfRouteKey();
   id = 0;
   /** Set by nfReinject: the entry has had its verdict. */
   done = false;
@@ -374,7 +376,7 @@ export function nfUnregisterQueueHandler(net: Net): void {
 export function nfQueue(skb: number, state: NfHookState, ops: NfHookOps, verdict: number): number {
   const qh = state.net.nf.queueHandler;
   const entry = new NfQueueEntry(skb, state, ops);
-  nfSaveReroute(entry);
+  nfSaveRoute(skb, state, entry.route);
   const ret = qh === null ? -ESRCH : qh.outfn(entry, verdict >>> NF_VERDICT_QBITS);
   if (ret < 0) {
     if (ret === -ESRCH && (verdict & NF_VERDICT_FLAG_QUEUE_BYPASS) !== 0) return 1;
@@ -383,12 +385,20 @@ export function nfQueue(skb: number, state: NfHookState, ops: NfHookOps, verdict
   return 0;
 }
 
-/** What a family does for a packet that was changed while it waited (nf_ip_saveroute, nf_ip_reroute). */
+/** What a packet's route depends on, as it was before hooks or a queue may have changed it (struct ip_rt_info). */
+export class NfRouteKey {
+  saddr = 0;
+  daddr = 0;
+  tos = 0;
+  mark = 0;
+}
+
+/** What a family does for packets that change on their way out (nf_ip_saveroute, nf_ip_reroute, ip_route_me_harder). */
 export interface NfRerouteOps {
   readonly family: number;
-  save(entry: NfQueueEntry): void;
-  /** Looks the route up again if what it depends on has changed. 0 or a negative errno. */
-  reroute(entry: NfQueueEntry): number;
+  save(skb: number, key: NfRouteKey): void;
+  /** Looks the route up again if what it depends on has changed. 0 or a negative errno; keeps the skb. */
+  reroute(net: Net, sk: Sock | null, skb: number, key: NfRouteKey): number;
 }
 
 const rerouteOps: (NfRerouteOps | null)[] = [];
@@ -398,8 +408,15 @@ export function nfRegisterReroute(ops: NfRerouteOps): void {
   rerouteOps[ops.family] = ops;
 }
 
-function nfSaveReroute(entry: NfQueueEntry): void {
-  rerouteOps[entry.state.pf]?.save(entry);
+/** Keeps what the route of `skb`, which is at LOCAL_OUT, depends on. */
+export function nfSaveRoute(skb: number, state: NfHookState, key: NfRouteKey): void {
+  if (state.hook === NF_INET_LOCAL_OUT) rerouteOps[state.pf]?.save(skb, key);
+}
+
+/** Routes the packet again if it was changed since nfSaveRoute. 0 or a negative errno; keeps the skb. */
+export function nfReroute(skb: number, state: NfHookState, key: NfRouteKey): number {
+  if (state.hook !== NF_INET_LOCAL_OUT) return 0;
+  return rerouteOps[state.pf]?.reroute(state.net, state.sk, skb, key) ?? 0;
 }
 
 /**
@@ -422,7 +439,7 @@ export function nfReinject(entry: NfQueueEntry, verdict: number): void {
   if (verdict === NF_REPEAT) {
     verdict = entry.ops.hook(entry.ops.priv, skb, state);
   }
-  if (verdict === NF_ACCEPT && (rerouteOps[state.pf]?.reroute(entry) ?? 0) < 0) verdict = NF_DROP;
+  if (verdict === NF_ACCEPT && nfReroute(skb, state, entry.route) < 0) verdict = NF_DROP;
 
   switch (verdict & NF_VERDICT_MASK) {
     case NF_ACCEPT:

@@ -474,6 +474,36 @@ describe("no way", () => {
   });
 });
 
+describe("packets that change at the output hook", () => {
+  beforeEach(() => {
+    // Whatever is marked goes out by another door.
+    kernel.link(a, r, { subnet: "10.0.9.0/24" });
+    a.ip("route add default via 10.0.9.2 table 7");
+    a.ip("rule add fwmark 7 table 7");
+  });
+
+  it.each(["filter", "route"] as const)("a mark, type %s", async (type) => {
+    const out: (string | undefined)[] = [];
+    a.ns.nf.add({ hook: "output", type, fn: (p) => void (p.mark = p.dport === 53 ? 7 : 0) });
+    a.ns.nf.add({ hook: "postrouting", fn: (p) => void out.push(p.out?.name) });
+    const fd = udp(a);
+    sendto(a, fd, pattern(1), B, 53);
+    sendto(a, fd, pattern(1), B, 54);
+    await kernel.advance(10);
+    expect(out).toEqual(type === "route" ? ["eth1", "eth0"] : ["eth0", "eth0"]);
+  });
+
+  it("a mark that a queue sets", async () => {
+    const out: (string | undefined)[] = [];
+    a.ns.nf.add({ hook: "output", fn: () => ({ queue: 1 }) });
+    a.ns.nf.queue(1, (p) => void p.accept({ mark: 7 }));
+    a.ns.nf.add({ hook: "postrouting", fn: (p) => void out.push(p.out?.name) });
+    sendto(a, udp(a), pattern(1), B, 53);
+    await kernel.advance(10);
+    expect(out).toEqual(["eth1"]);
+  });
+});
+
 describe("groups", () => {
   const GROUP = 0xe1020304;
 
