@@ -343,9 +343,9 @@ export const EXTERR_INFO: u32 = 136;
 export const EXTERR_DATA: u32 = 140;
 export const EXTERR_ADDR_OFFSET: u32 = 144;
 export const EXTERR_PORT: u32 = 146;
-/** struct udp_skb_cb and PKTINFO_SKB_CB, of a datagram on a receive queue. u32 ifindex it came in on, u32 spec_dst. */
-export const PKTINFO_IFINDEX: u32 = 148;
-export const PKTINFO_SPEC_DST: u32 = 152;
+/** struct packet_skb_cb, of a frame on a packet socket's queue. u32 ifindex; u32 length before a filter cut it. */
+export const PACKETCB_IFINDEX: u32 = 148;
+export const PACKETCB_ORIGLEN: u32 = 152;
 /** SOCK_SKB_CB(skb)->dropcount: what sk_drops was when the datagram was queued. */
 export const SOCKCB_DROPCOUNT: u32 = 156;
 /** struct qdisc_skb_cb: u32 pkt_len with link headers; f64 time_to_send (netem, fq). */

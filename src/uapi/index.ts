@@ -6,6 +6,7 @@ export * from "./fcntl.ts";
 export * from "./icmp.ts";
 export * from "./if.ts";
 export * from "./if_ether.ts";
+export * from "./if_packet.ts";
 export * from "./if_tun.ts";
 export * from "./in.ts";
 export * from "./ip.ts";

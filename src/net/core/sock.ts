@@ -83,9 +83,13 @@ export interface SockAddr {
   /** IPv4: u32 in host order (0x7f000001). */
   addr: number;
   port: number;
-  /** AF_PACKET and scoped addresses. */
+  /** AF_PACKET and scoped addresses. `protocol`: an EtherType, host order. */
   ifindex?: number;
   protocol?: number;
+  /** AF_PACKET, received: ARPHRD_*, PACKET_*, and the sender's link-layer address (sent: the destination's). */
+  hatype?: number;
+  pkttype?: number;
+  lladdr?: Uint8Array;
   /** IPv6, later: 16 bytes. */
   addr6?: Uint8Array;
 }
