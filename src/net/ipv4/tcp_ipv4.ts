@@ -80,17 +80,20 @@ import { csumAdd, csumFold, csumTcpUdpMagic, csumTcpUdpNofold } from "../core/ch
 import { NET_XMIT_CN } from "../core/dev.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { dstMetricAdvmss, dstMtu } from "../core/dst.ts";
-import type { Net } from "../core/net_namespace.ts";
+import type { Net, PernetOperations } from "../core/net_namespace.ts";
+import { registerPernetSubsys } from "../core/net_namespace.ts";
 import { secureTcpSeq, secureTcpTsOff } from "../core/secure_seq.ts";
 import { kfreeSkbReason, pskbMayPull, skbChecksum, skbDev, skbDst } from "../core/skbuff.ts";
 import type { ErrBox, OptVal, Proto, Sock, SockAddr } from "../core/sock.ts";
 import {
   ErrBox as ErrBoxClass,
   SOCK_BINDADDR_LOCK,
+  SOCK_DEAD,
   skAcceptqIsFull,
   skDstReset,
   skFullsock,
   skSetupCaps,
+  sockFlag,
   sockPut,
 } from "../core/sock.ts";
 import { inetSkRebuildHeader } from "./af_inet.ts";
@@ -127,7 +130,7 @@ import type {
   TcpTimewaitSock,
 } from "./inet_sock.ts";
 import { ICSK_TIME_RETRANS } from "./inet_sock.ts";
-import { inetTwskDeschedulePut } from "./inet_timewait_sock.ts";
+import { inetTwskDeschedulePut, inetTwskPurge } from "./inet_timewait_sock.ts";
 import {
   IP_REPLY_ARG_NOSRCCHECK,
   IpReplyArg,
@@ -163,6 +166,7 @@ import {
   tcpSendmsgLocked,
   tcpSetState,
   tcpShutdown,
+  tcpWriteQueuePurge,
 } from "./tcp.ts";
 import {
   __tcpSetRto,
@@ -988,7 +992,23 @@ const tcpProtocol: NetProtocol = {
   icmpStrictTagValidation: true,
 };
 
+/**
+ * tcp_sk_exit: the namespace goes. Its programs have closed their sockets by now; what still says goodbye to a peer, or waits
+ * in TIME_WAIT, ends without another segment.
+ */
+function tcpSkExit(net: Net): void {
+  inetTwskPurge(net);
+  for (const sk of net.tcpHashinfo.ehash.all()) {
+    if (!skFullsock(sk) || !sockFlag(sk, SOCK_DEAD)) continue;
+    tcpWriteQueuePurge(sk as TcpSock);
+    tcpDone(sk);
+  }
+}
+
+const tcpSkOps: PernetOperations = { name: "tcp_sk", init: (): number => 0, exit: tcpSkExit };
+
 /** tcp_v4_init: TCP takes protocol 6. */
 export function tcpV4Init(): void {
+  registerPernetSubsys(tcpSkOps);
   inetAddProtocol(IPPROTO_TCP, tcpProtocol);
 }
