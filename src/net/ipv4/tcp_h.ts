@@ -183,6 +183,10 @@ export function tcpStampUsDelta(t1: number, t0: number): number {
 export function tcpSkbTimestampUs(skb: number): number {
   return Math.floor(f64[(skb + SKB_TSTAMP) >>> 3]);
 }
+/** tcp_skb_timestamp: the same with the fraction that orders what was sent at one instant. */
+export function tcpSkbTimestamp(skb: number): number {
+  return f64[(skb + SKB_TSTAMP) >>> 3];
+}
 /** tcp_skb_timestamp_ts: the TSval that the skb was last sent with, without the offset. */
 export function tcpSkbTimestampTs(skb: number): number {
   return Math.floor(f64[(skb + SKB_TSTAMP) >>> 3] / 1000) >>> 0;

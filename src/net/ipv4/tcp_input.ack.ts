@@ -62,6 +62,7 @@ import {
   tcpSendHead,
   tcpSetCaState,
   tcpSetRto,
+  tcpSkbTimestamp,
   tcpSkbTimestampUs,
   tcpSndCwnd,
   tcpStampUsDelta,
@@ -351,7 +352,7 @@ function tcpCleanRtxQueue(
       sk.sackedOut -= ackedPcount;
     } else if (tcpIsSack(sk)) {
       tcpCountDelivered(sk, ackedPcount, eceAck);
-      if (!tcpSkbSpuriousRetrans(sk, skb)) tcpRackAdvance(sk, sacked, endSeq, tcpSkbTimestampUs(skb));
+      if (!tcpSkbSpuriousRetrans(sk, skb)) tcpRackAdvance(sk, sacked, endSeq, tcpSkbTimestamp(skb));
     }
     if ((sacked & TCPCB_LOST) !== 0) sk.lostOut -= ackedPcount;
     sk.packetsOut -= ackedPcount;

@@ -48,7 +48,7 @@ import {
   tcpRtxQueueHead,
   tcpRtxQueueUnlinkAndFree,
   tcpSkbCanCollapse,
-  tcpSkbTimestampUs,
+  tcpSkbTimestamp,
 } from "./tcp_h.ts";
 import { FLAG_DATA_SACKED, FLAG_DSACK_TLP, FLAG_DSACKING_ACK, FLAG_ORIG_SACK_ACKED } from "./tcp_input.h.ts";
 import { TCP_FRAG_IN_RTX_QUEUE, tcpCurrentMss, tcpFragment, tcpSkbCollapseTstamp } from "./tcp_output.ts";
@@ -312,8 +312,8 @@ export function tcpSacktagOne(
         // Never retransmitted, and in a hole: it was late, not lost.
         if (before(startSeq, tcpHighestSackSeq(sk)) && before(startSeq, state.reord)) state.reord = startSeq;
         if (!after(endSeq, sk.highSeq)) state.flag |= FLAG_ORIG_SACK_ACKED;
-        if (state.firstSackt === 0) state.firstSackt = xmitTime;
-        state.lastSackt = xmitTime;
+        state.lastSackt = Math.floor(xmitTime);
+        if (state.firstSackt === 0) state.firstSackt = state.lastSackt;
       }
       if ((sacked & TCPCB_LOST) !== 0) {
         sacked &= ~TCPCB_LOST;
@@ -351,7 +351,7 @@ function tcpShiftedSkb(
   const endSeq = seqAdd(startSeq, shifted);
   bugOn(pcount === 0, "tcp_shifted_skb: nothing was shifted");
   // First the tags: moving the sequence numbers moves highest_sack with them.
-  tcpSacktagOne(sk, state, tcpSkbSacked(skb), startSeq, endSeq, dupSack, pcount, tcpSkbTimestampUs(skb));
+  tcpSacktagOne(sk, state, tcpSkbSacked(skb), startSeq, endSeq, dupSack, pcount, tcpSkbTimestamp(skb));
   tcpRateSkbDelivered(sk, skb, state.rate);
 
   tcpSkbSetEndSeq(prev, seqAdd(tcpSkbEndSeq(prev), shifted));
@@ -515,7 +515,7 @@ function tcpSacktagWalk(
         tcpSkbEndSeq(skb),
         dupSack,
         tcpSkbPcount(skb),
-        tcpSkbTimestampUs(skb),
+        tcpSkbTimestamp(skb),
       );
       tcpSkbSetSacked(skb, sacked);
       tcpRateSkbDelivered(sk, skb, state.rate);

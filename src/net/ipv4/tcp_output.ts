@@ -526,6 +526,10 @@ function tcpUpdateSkbAfterSend(sk: TcpSock, skb: number, priorWstamp: number): v
 
 const txOpts: TcpOutOptions = newTcpOutOptions();
 
+/** Microseconds between two transmissions of one instant, far below what anybody measures, and how many are told apart. */
+const TX_TIE: number = 2 ** -12;
+const TX_TIE_MAX = 2047;
+
 /**
  * __tcp_transmit_skb: gives `skb` (or a clone of it, if `cloneIt`) a TCP header and hands it to IP. The skb's tcp_skb_cb says
  * what it is; `rcvNxt` is what it acknowledges. 0, or an error; the skb that went down is consumed in any case.
@@ -534,7 +538,9 @@ export function __tcpTransmitSkb(sk: TcpSock, skb: number, cloneIt: number, rcvN
   bugOn(skb === 0 || tcpSkbPcount(skb) === 0, "tcp_transmit_skb of an skb without segments");
   const priorWstamp = sk.tcpWstampNs;
   if (sk.tcpClockCache > sk.tcpWstampNs) sk.tcpWstampNs = sk.tcpClockCache;
-  f64[(skb + SKB_TSTAMP) >>> 3] = sk.tcpWstampNs;
+  // What leaves at one instant (this clock stands still meanwhile) keeps its order: RACK asks what was sent first.
+  sk.txTie = sk.tcpWstampNs === priorWstamp ? Math.min(sk.txTie + 1, TX_TIE_MAX) : 0;
+  f64[(skb + SKB_TSTAMP) >>> 3] = sk.tcpWstampNs + sk.txTie * TX_TIE;
 
   let oskb = 0;
   if (cloneIt !== 0) {

@@ -21,6 +21,7 @@ import {
   tcpPacketsInFlight,
   tcpRtxQueueHead,
   tcpSkbSentAfter,
+  tcpSkbTimestamp,
   tcpSkbTimestampUs,
   tcpStampUsDelta,
   usecsRoundJiffies,
@@ -65,7 +66,7 @@ function tcpRackDetectLoss(sk: TcpSock): number {
     if ((sacked & TCPCB_SACKED_ACKED) !== 0) continue;
     // Marked lost, and not resent yet.
     if ((sacked & TCPCB_LOST) !== 0 && (sacked & TCPCB_SACKED_RETRANS) === 0) continue;
-    if (!tcpSkbSentAfter(sk.rackMstamp, tcpSkbTimestampUs(skb), sk.rackEndSeq, tcpSkbEndSeq(skb))) {
+    if (!tcpSkbSentAfter(sk.rackMstamp, tcpSkbTimestamp(skb), sk.rackEndSeq, tcpSkbEndSeq(skb))) {
       if ((sacked & TCPCB_RETRANS) === 0) break;
       continue;
     }
@@ -86,9 +87,9 @@ export function tcpRackMarkLost(sk: TcpSock): boolean {
   return true;
 }
 
-/** tcp_rack_advance: RFC 8985 §6.2 steps 1 and 2: a segment last sent at `xmitTime` (microseconds) was delivered. */
+/** tcp_rack_advance: RFC 8985 §6.2 steps 1 and 2: a segment last sent at `xmitTime` (tcpSkbTimestamp) was delivered. */
 export function tcpRackAdvance(tp: TcpSock, sacked: number, endSeq: Seq, xmitTime: number): void {
-  const rttUs = tcpStampUsDelta(tp.tcpMstamp, xmitTime);
+  const rttUs = tcpStampUsDelta(tp.tcpMstamp, Math.floor(xmitTime));
   // Sooner than any round trip: it was the original that was delivered, not the retransmission.
   if (rttUs < tcpMinRtt(tp) && (sacked & TCPCB_RETRANS) !== 0) return;
   tp.rackAdvanced = true;

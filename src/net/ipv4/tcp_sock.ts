@@ -283,6 +283,7 @@ export class TcpSock extends InetConnectionSock {
   reordering = 3;
   reordSeen = 0;
   // tp->rack
+  /** Microseconds, with the fraction that orders transmissions of one instant. */
   rackMstamp = 0;
   rackRttUs = 0;
   rackEndSeq: Seq = seq(0);
@@ -328,6 +329,8 @@ export class TcpSock extends InetConnectionSock {
   /** EDT: microseconds when the last skb may leave. */
   tcpWstampNs = 0;
   tcpClockCache = 0;
+  /** Transmissions at tcp_wstamp so far: the fraction of a microsecond by which their skb_mstamp differs. */
+  txTie = 0;
   /** TSQ_* and deferred-work bits (sk_tsq_flags). */
   tsqFlags = 0;
   dsackSeen = 0;
