@@ -844,6 +844,8 @@ export function skbSetOwnerR(skb: number, sk: Sock): void {
 /* notrace */
 export function skbSetOwnerSkSafe(skb: number, sk: Sock): void {
   skbOrphan(skb);
+  // Requests and TIME_WAIT socks are no owners: they have no slot to be found by.
+  if (sk.slot === 0) return;
   skbSetSk(skb, sk);
   sockHold(sk);
   u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_EFREE;
