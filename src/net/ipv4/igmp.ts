@@ -1,6 +1,6 @@
 /**
  * Multicast membership: which groups a host listens to on which device, and for which sockets. Joining sets the device's
- * filter; no IGMP reports are sent, so a querying switch would not learn of it.
+ * filter; igmp_report.ts tells the routers.
  */
 
 import { EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV } from "../../uapi/errno.ts";
@@ -14,6 +14,7 @@ import type { Sock } from "../core/sock.ts";
 import type { InDevice } from "./devinet.ts";
 import { inDevGet, ipDevFind } from "./devinet.ts";
 import { FlowI4, flowi4InitOutput } from "./flow.ts";
+import { igmpDown, igmpIfcEvent, igmpUp } from "./igmp_report.ts";
 import { INADDR_ALLHOSTS_GROUP, ipv4IsMulticast } from "./inet_addr.ts";
 import type { InetSock } from "./inet_sock.ts";
 import type { NetProtocol } from "./protocol.ts";
@@ -38,12 +39,14 @@ export function ipCheckMc(inDev: InDevice, mcAddr: number, _srcAddr: number, pro
 const mcHw: Uint8Array = new Uint8Array(6);
 
 function igmpGroupAdded(inDev: InDevice, addr: number): void {
+  igmpIfcEvent(inDev, addr, true);
   if (inDev.dev.type !== ARPHRD_ETHER) return;
   ipEthMcMap(addr, mcHw);
   devMcAdd(inDev.dev, mcHw);
 }
 
 function igmpGroupDropped(inDev: InDevice, addr: number): void {
+  igmpIfcEvent(inDev, addr, false);
   if (inDev.dev.type !== ARPHRD_ETHER) return;
   ipEthMcMap(addr, mcHw);
   devMcDel(inDev.dev, mcHw);
@@ -76,10 +79,12 @@ export function ipMcDecGroup(inDev: InDevice, addr: number): void {
 /** ip_mc_up: the device is up: the host listens to all-hosts (RFC 1112 §7.2). */
 export function ipMcUp(inDev: InDevice): void {
   if (!inDev.mcList.has(INADDR_ALLHOSTS_GROUP | 0)) ipMcIncGroup(inDev, INADDR_ALLHOSTS_GROUP);
+  igmpUp(inDev);
 }
 
 /** ip_mc_down. */
 export function ipMcDown(inDev: InDevice): void {
+  igmpDown(inDev);
   if (inDev.mcList.has(INADDR_ALLHOSTS_GROUP | 0)) ipMcDecGroup(inDev, INADDR_ALLHOSTS_GROUP);
 }
 
@@ -87,6 +92,7 @@ export function ipMcDown(inDev: InDevice): void {
 export function ipMcDestroyDev(inDev: InDevice): void {
   for (const key of inDev.mcList.keys()) igmpGroupDropped(inDev, key >>> 0);
   inDev.mcList.clear();
+  igmpDown(inDev);
 }
 
 const findFl: FlowI4 = new FlowI4();

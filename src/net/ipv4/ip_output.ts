@@ -186,6 +186,7 @@ import {
 import { NF_HOOK, NF_HOOK_COND, nfHook } from "../netfilter/core.ts";
 import { FLOWI_FLAG_ANYSRC, FlowI4, flowi4InitOutput } from "./flow.ts";
 import { icmpOutCount, icmpSend } from "./icmp.ts";
+import { igmpMcInit } from "./igmp_report.ts";
 import type { InetSock } from "./inet_sock.ts";
 import { inetInitpeers } from "./inetpeer.ts";
 import type { IpcmCookie, IpReplyArg } from "./ip.ts";
@@ -301,6 +302,7 @@ const ipOutputNetOps = { name: "ip_output", init: ipOutputNetInit, exit(_net: Ne
 /** ip_init: run by inet_init; running it again does nothing. */
 export function ipInit(): void {
   inetInitpeers();
+  igmpMcInit();
   ipv4NetfilterInit();
   registerPernetSubsys(ipOutputNetOps);
 }
