@@ -495,13 +495,20 @@ function tcpRcvbufGrow(sk: TcpSock, newval: number): void {
   }
 }
 
-/** tcp_rcv_space_adjust: the user has read: once an RTT, sees whether the buffer holds it back. */
+/**
+ * tcp_rcv_space_adjust: the user has read: once an RTT, sees whether the buffer holds it back. What still waits to be
+ * read does not count as taken. A burst arrives at one instant of this clock, so that the first bytes are read while
+ * the others wait: as long as a good part of the bytes does, the measurement is put off, by another RTT at most.
+ */
 export function tcpRcvSpaceAdjust(sk: TcpSock): void {
   tcpMstampRefresh(sk);
   const time = tcpStampUsDelta(sk.tcpMstamp, sk.rcvqSpaceTime);
-  if (sk.rcvRttEstRttUs === 0 || time < Math.floor(sk.rcvRttEstRttUs / 8)) return;
-  // Bytes copied to the user in the last RTT, less what still waits for it.
-  const copied = seqSub(sk.copiedSeq, sk.rcvqSpaceSeq) - seqSub(sk.rcvNxt, sk.copiedSeq);
+  const rtt = Math.floor(sk.rcvRttEstRttUs / 8);
+  if (rtt === 0 || time < rtt) return;
+  const taken = seqSub(sk.copiedSeq, sk.rcvqSpaceSeq);
+  const inq = seqSub(sk.rcvNxt, sk.copiedSeq);
+  if (inq > taken >> 3 && time < 2 * rtt) return;
+  const copied = taken - inq;
   if (copied > sk.rcvqSpaceSpace) tcpRcvbufGrow(sk, copied);
   sk.rcvqSpaceSeq = sk.copiedSeq;
   sk.rcvqSpaceTime = sk.tcpMstamp;
