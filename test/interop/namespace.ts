@@ -146,7 +146,8 @@ export function tsharkProblems(capture: string): string[] {
     "icmp.checksum.status == 0 || _ws.expert.severity >= 0x00600000";
   const r = spawnSync(
     "tshark",
-    ["-n", "-r", capture, ...checks, "-Y", filter, "-T", "fields", "-e", "frame.number", "-e", "_ws.expert.message", "-e", "_ws.col.Info"],
+    // What TCP carries are random bytes: no guesses about them.
+    ["-n", "-r", capture, "-d", "tcp.port==1-65535,data", ...checks, "-Y", filter, "-T", "fields", "-e", "frame.number", "-e", "_ws.expert.message", "-e", "_ws.col.Info"],
     { encoding: "utf8", maxBuffer: 1 << 28 },
   );
   if (r.status !== 0) throw new Error(`tshark: ${r.stderr}`);
