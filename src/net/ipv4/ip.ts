@@ -11,20 +11,13 @@
 // All of these are static inline functions in the kernel.
 
 import {
-  CHECKSUM_PARTIAL,
   IPCB_FLAGS,
   IPCB_FRAG_MAX_SIZE,
   IPCB_IIF,
-  IPCB_NEXTHOP,
   IPCB_OPT_FLAGS,
   IPCB_OPTLEN,
-  IPCB_ROUTER_ALERT,
-  IPCB_RR,
   IPCB_SRR,
-  IPCB_TS,
-  SKB_IP_SUMMED,
   SKB_NETWORK_HEADER,
-  SKB_TRANSPORT_HEADER,
 } from "../../../assembly/layout.ts";
 import { dv, u8, u16, u32 } from "../../mm/mem.ts";
 import {
@@ -214,35 +207,14 @@ export function ipcbOptFlags(skb: number): number {
 export function ipcbSrr(skb: number): number {
   return u8[skb + IPCB_SRR];
 }
-/** memset(IPCB(skb), 0). */
+/** memset(IPCB(skb), 0): five words, IPCB_FLAGS to IPCB_NEXTHOP. */
 export function ipcbClear(skb: number): void {
-  u16[(skb + IPCB_FLAGS) >>> 1] = 0;
-  u16[(skb + IPCB_FRAG_MAX_SIZE) >>> 1] = 0;
-  u32[(skb + IPCB_IIF) >>> 2] = 0;
-  ipcbOptClear(skb);
-}
-/** memset(&IPCB(skb)->opt, 0). */
-export function ipcbOptClear(skb: number): void {
-  u8[skb + IPCB_OPTLEN] = 0;
-  u8[skb + IPCB_SRR] = 0;
-  u8[skb + IPCB_RR] = 0;
-  u8[skb + IPCB_TS] = 0;
-  u8[skb + IPCB_ROUTER_ALERT] = 0;
-  u8[skb + IPCB_OPT_FLAGS] = 0;
-  u32[(skb + IPCB_NEXTHOP) >>> 2] = 0;
-}
-/** *IPCB(to) = *IPCB(from). */
-export function ipcbCopy(to: number, from: number): void {
-  u16[(to + IPCB_FLAGS) >>> 1] = u16[(from + IPCB_FLAGS) >>> 1];
-  u16[(to + IPCB_FRAG_MAX_SIZE) >>> 1] = u16[(from + IPCB_FRAG_MAX_SIZE) >>> 1];
-  u32[(to + IPCB_IIF) >>> 2] = u32[(from + IPCB_IIF) >>> 2];
-  u8[to + IPCB_OPTLEN] = u8[from + IPCB_OPTLEN];
-  u8[to + IPCB_SRR] = u8[from + IPCB_SRR];
-  u8[to + IPCB_RR] = u8[from + IPCB_RR];
-  u8[to + IPCB_TS] = u8[from + IPCB_TS];
-  u8[to + IPCB_ROUTER_ALERT] = u8[from + IPCB_ROUTER_ALERT];
-  u8[to + IPCB_OPT_FLAGS] = u8[from + IPCB_OPT_FLAGS];
-  u32[(to + IPCB_NEXTHOP) >>> 2] = u32[(from + IPCB_NEXTHOP) >>> 2];
+  const i = (skb + IPCB_FLAGS) >>> 2;
+  u32[i] = 0;
+  u32[i + 1] = 0;
+  u32[i + 2] = 0;
+  u32[i + 3] = 0;
+  u32[i + 4] = 0;
 }
 
 // ---- what a sender asks for -------------------------------------------------------------------------------------------------
@@ -361,16 +333,6 @@ export function inetSkFlowiFlags(sk: Sock): number {
 
 /** RT_TOS-like mask of 6.x: the route sees the DSCP, never the ECN bits. */
 export const INET_DSCP_MASK = 0xfc;
-
-/** True if the skb's transport checksum is left to the device. */
-export function skbIsCsumPartial(skb: number): boolean {
-  return u8[skb + SKB_IP_SUMMED] === CHECKSUM_PARTIAL;
-}
-
-/** skb_transport_header. */
-export function ipTransportHdr(skb: number): number {
-  return u32[(skb + SKB_TRANSPORT_HEADER) >>> 2];
-}
 
 // ---- path MTU and ttl of a socket's packets -----------------------------------------------------------------------------------
 
