@@ -1,5 +1,5 @@
 // Builds skbuff:  assembly/ --asc--> build/skbuff.wasm --base64--> src/mm/skbuff.wasm.ts
-//                 src/ + assembly/layout.ts --tsc--> dist/ --instrument.mjs--> dist/
+//                 src/ + assembly/layout.ts --tsc--> dist/ --instrument.mjs, constants.mjs--> dist/
 //
 //   node scripts/build.mjs            what is missing or stale
 //   node scripts/build.mjs --wasm     the WebAssembly module only
@@ -24,6 +24,7 @@ import {
 import { createRequire } from "node:module";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { inlineConstants } from "./constants.mjs";
 import { instrument, shouldInstrument } from "./instrument.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -106,13 +107,28 @@ export function buildWasm({ force = false, debug = false } = {}) {
   return true;
 }
 
+/** Puts numbers in the place of imported constants, in every module below `dir`. */
+function inlineAll(dir) {
+  const files = new Map();
+  for (const file of walk(relative(root, dir), (name) => name.endsWith(".js"))) {
+    files.set(file, readFileSync(at(file), "utf8"));
+  }
+  for (const [file, code] of inlineConstants(files)) writeFileSync(at(file), code);
+}
+
 /** Compiles and instruments src/ if anything that dist/ depends on has changed. Returns whether it did. */
-export function buildDist({ force = false } = {}) {
+export function buildDist({ force = false, target = "dist", trace = true } = {}) {
   const sources = walk("src", (name) => name.endsWith(".ts"));
   if (!sources.some((file) => !file.endsWith(".d.ts"))) return false;
-  const others = ["assembly/layout.ts", "tsconfig.json", "tsconfig.build.json", "scripts/instrument.mjs"];
+  const others = [
+    "assembly/layout.ts",
+    "tsconfig.json",
+    "tsconfig.build.json",
+    "scripts/instrument.mjs",
+    "scripts/constants.mjs",
+  ];
   const stamp = hashOf([...sources, ...others, "scripts/build.mjs"], `tsc ${versionOf("typescript")}`);
-  const stampFile = at("dist/.stamp");
+  const stampFile = at(target, ".stamp");
   if (!force && readIf(stampFile) === stamp) return false;
   const out = `dist.${process.pid}`;
   rmSync(at(out), { recursive: true, force: true });
@@ -121,11 +137,12 @@ export function buildDist({ force = false } = {}) {
     run("tsc", tsc, ["-p", "tsconfig.build.json", "--outDir", out]);
     for (const file of walk(out, (name) => name.endsWith(".js"))) {
       const source = file.slice(out.length + 1).replace(/\.js$/, ".ts");
-      if (!shouldInstrument(source)) continue;
+      if (!trace || !shouldInstrument(source)) continue;
       const code = readFileSync(at(file), "utf8");
       const done = instrument(code, source, { original: readFileSync(at(source), "utf8"), extension: ".js" });
       if (done) writeFileSync(at(file), done.code);
     }
+    inlineAll(at(out));
     // The number types of AssemblyScript are not known to those who import our declarations.
     const layout = at(out, "assembly/layout.d.ts");
     if (existsSync(layout)) {
@@ -135,12 +152,12 @@ export function buildDist({ force = false } = {}) {
     if (existsSync(at("build/skbuff.wasm"))) copyFileSync(at("build/skbuff.wasm"), at(out, "skbuff.wasm"));
     writeFileSync(at(out, ".stamp"), stamp);
     const old = `dist.${process.pid}.old`;
-    if (existsSync(at("dist"))) renameSync(at("dist"), at(old));
+    if (existsSync(at(target))) renameSync(at(target), at(old));
     try {
-      renameSync(at(out), at("dist"));
+      renameSync(at(out), at(target));
     } catch {
       // Another build got there between the two renames; its output came from the same sources.
-      cpSync(at(out), at("dist"), { recursive: true });
+      cpSync(at(out), at(target), { recursive: true });
     }
     rmSync(at(old), { recursive: true, force: true });
   } finally {
