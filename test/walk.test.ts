@@ -1,11 +1,11 @@
 /** The walk of send(), function by function, in the order and depth of a running machine's trace. */
 
 import { describe, expect, it } from "vitest";
-import { createKernel } from "../src/init/create.ts";
 import type { SkbuffKernel } from "../src/init/create.ts";
+import { createKernel } from "../src/init/create.ts";
 import type { Host } from "../src/init/host.ts";
-import { kernelName } from "../src/kernel/names.ts";
 import type { TraceEvent } from "../src/kernel/ftrace.ts";
+import { kernelName } from "../src/kernel/names.ts";
 import { EINPROGRESS } from "../src/uapi/errno.ts";
 import { AF_INET, SOCK_NONBLOCK, SOCK_STREAM } from "../src/uapi/socket.ts";
 

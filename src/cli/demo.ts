@@ -4,12 +4,12 @@ import * as crypto from "node:crypto";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { fileURLToPath } from "node:url";
-import { EAGAIN, EINPROGRESS } from "../uapi/errno.ts";
-import { AF_INET, SHUT_WR, SOCK_NONBLOCK, SOCK_STREAM } from "../uapi/socket.ts";
-import { createKernel } from "../init/create.ts";
 import type { SkbuffKernel } from "../init/create.ts";
+import { createKernel } from "../init/create.ts";
 import type { Host } from "../init/host.ts";
 import { SocketError } from "../net/socket_error.ts";
+import { EAGAIN, EINPROGRESS } from "../uapi/errno.ts";
+import { AF_INET, SHUT_WR, SOCK_NONBLOCK, SOCK_STREAM } from "../uapi/socket.ts";
 import { formatBytes, parseOptions, parseSize, UsageError } from "./usage.ts";
 
 const HELP = `Usage: skbuff demo [OPTIONS] [FILE]
@@ -116,7 +116,8 @@ export async function run(argv: string[]): Promise<number> {
   const { values, positionals } = parsed;
   if (positionals.length > 1) throw new UsageError("one FILE at most");
   const driver = (values["driver"] as string | undefined) ?? "rtl819x";
-  if (driver !== "rtl819x" && driver !== "veth") throw new UsageError(`--driver: "${driver}" is neither rtl819x nor veth`);
+  if (driver !== "rtl819x" && driver !== "veth")
+    throw new UsageError(`--driver: "${driver}" is neither rtl819x nor veth`);
   const file = positionals[0] ?? fileURLToPath(new URL("../../../README.md", import.meta.url));
   if (!fs.existsSync(file) || !fs.statSync(file).isFile()) throw new UsageError(`${file}: no such file`);
   const limit = parseSize((values["pcap-limit"] as string | undefined) ?? "16M", "--pcap-limit");
@@ -237,10 +238,13 @@ function print(r: DemoResult, driver: string): void {
   if (r.trace !== null) o.write(`The first send() of host A:\n\n${r.trace}\n`);
   o.write(`file       ${r.file}\n`);
   o.write(`path       send() -> TCP -> IP -> ARP -> ${driver} -> wire -> ${driver} -> IP -> TCP -> recv()\n`);
-  o.write(`moved      ${formatBytes(r.bytes)} in ${r.seconds.toFixed(3)} s: ${r.gbitPerSecond.toFixed(2)} Gbit/s through the stack`);
+  o.write(
+    `moved      ${formatBytes(r.bytes)} in ${r.seconds.toFixed(3)} s: ${r.gbitPerSecond.toFixed(2)} Gbit/s through the stack`,
+  );
   o.write(` (${r.hashSeconds.toFixed(3)} s were hashing both sides)\n`);
   o.write(`frames     A -> B ${r.framesAtoB}, B -> A ${r.framesBtoA}; ${formatBytes(r.bytesOnWire)} on the wire\n`);
   o.write(`sha256 A   ${r.sha256Sent}\n`);
   o.write(`sha256 B   ${r.sha256Received}  ${r.equal ? "equal" : "DIFFERENT"}\n`);
-  if (r.pcap !== null) o.write(`capture    ${r.pcap} (${r.framesCaptured} frames; wireshark ${path.basename(r.pcap)})\n`);
+  if (r.pcap !== null)
+    o.write(`capture    ${r.pcap} (${r.framesCaptured} frames; wireshark ${path.basename(r.pcap)})\n`);
 }

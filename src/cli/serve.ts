@@ -4,8 +4,8 @@ import * as fs from "node:fs";
 import * as http from "node:http";
 import * as path from "node:path";
 import { createKernel } from "../init/create.ts";
-import { Tap } from "../platform/node/tap.ts";
 import { attachTap } from "../init/tap.ts";
+import { Tap } from "../platform/node/tap.ts";
 import { parseOptions, UsageError } from "./usage.ts";
 
 const HELP = `Usage: skbuff serve --tap NAME --address CIDR [OPTIONS] DIR

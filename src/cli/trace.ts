@@ -1,10 +1,10 @@
 /** `skbuff trace`: one send() with everything it calls, and every function pointer that is followed on the way. */
 
-import { EAGAIN, EINPROGRESS } from "../uapi/errno.ts";
-import { AF_INET, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM } from "../uapi/socket.ts";
 import { createKernel } from "../init/create.ts";
 import type { TraceOptions } from "../kernel/ftrace.ts";
 import { SocketError } from "../net/socket_error.ts";
+import { EAGAIN, EINPROGRESS } from "../uapi/errno.ts";
+import { AF_INET, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM } from "../uapi/socket.ts";
 import { parseOptions, UsageError } from "./usage.ts";
 
 const HELP = `Usage: skbuff trace [OPTIONS]

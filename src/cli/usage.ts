@@ -1,7 +1,7 @@
 /** Options of a command, by node's parseArgs, with one kind of error for everything that is wrong with them. */
 
-import { parseArgs } from "node:util";
 import type { ParseArgsConfig } from "node:util";
+import { parseArgs } from "node:util";
 
 /** Bad usage: exit code 2. */
 export class UsageError extends Error {

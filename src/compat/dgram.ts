@@ -1,30 +1,7 @@
 /** node:dgram over this stack: `createSocket("udp4")` with the events and calls of Node's own. */
 
 import type { EventEmitter as NodeEventEmitter } from "node:events";
-import { EAGAIN, ENOTCONN } from "../uapi/errno.ts";
-import { EPOLLERR, EPOLLIN, EPOLLOUT } from "../uapi/poll.ts";
-import {
-  AF_INET,
-  AF_UNSPEC,
-  SO_BROADCAST,
-  SO_ERROR,
-  SO_RCVBUF,
-  SO_REUSEADDR,
-  SO_SNDBUF,
-  SOCK_DGRAM,
-  SOCK_NONBLOCK,
-  SOL_SOCKET,
-} from "../uapi/socket.ts";
-import {
-  IP_ADD_MEMBERSHIP,
-  IP_DROP_MEMBERSHIP,
-  IP_MULTICAST_LOOP,
-  IP_MULTICAST_TTL,
-  IP_TTL,
-  IPPROTO_IP,
-} from "../uapi/in.ts";
-import { SIOCINQ } from "../uapi/sockios.ts";
-import type { SockAddr, Socket as KernelSocket, SocketWaiter } from "../net/core/sock.ts";
+import type { Socket as KernelSocket, SockAddr, SocketWaiter } from "../net/core/sock.ts";
 import { addWaitQueue, ErrBox, removeWaitQueue } from "../net/core/sock.ts";
 import {
   sockfdSocket,
@@ -41,6 +18,29 @@ import {
   sysSocket,
 } from "../net/socket.ts";
 import { formatIpv4, SocketError } from "../net/socket_error.ts";
+import { EAGAIN, ENOTCONN } from "../uapi/errno.ts";
+import {
+  IP_ADD_MEMBERSHIP,
+  IP_DROP_MEMBERSHIP,
+  IP_MULTICAST_LOOP,
+  IP_MULTICAST_TTL,
+  IP_TTL,
+  IPPROTO_IP,
+} from "../uapi/in.ts";
+import { EPOLLERR, EPOLLIN, EPOLLOUT } from "../uapi/poll.ts";
+import {
+  AF_INET,
+  AF_UNSPEC,
+  SO_BROADCAST,
+  SO_ERROR,
+  SO_RCVBUF,
+  SO_REUSEADDR,
+  SO_SNDBUF,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+} from "../uapi/socket.ts";
+import { SIOCINQ } from "../uapi/sockios.ts";
 import type { AddressInfo, NetHost, StreamsModule } from "./net.ts";
 
 /** Datagrams delivered in one turn. */
@@ -73,7 +73,10 @@ export interface DgramSocket extends NodeEventEmitter {
 }
 
 export interface DgramModule {
-  createSocket(type: string | { type: string; reuseAddr?: boolean }, listener?: (msg: Uint8Array, r: RemoteInfo) => void): DgramSocket;
+  createSocket(
+    type: string | { type: string; reuseAddr?: boolean },
+    listener?: (msg: Uint8Array, r: RemoteInfo) => void,
+  ): DgramSocket;
 }
 
 type Callback = (err: Error | null, bytes?: number) => void;
@@ -196,7 +199,8 @@ export function makeDgram(host: NetHost, streams: StreamsModule): DgramModule {
       let to: SockAddr | null = null;
       if (!this.#connected) {
         const port = Number(rest[0]);
-        if (!Number.isInteger(port) || port <= 0 || port > 65535) throw new RangeError(`Port should be > 0 and < 65536. Received ${String(rest[0])}.`);
+        if (!Number.isInteger(port) || port <= 0 || port > 65535)
+          throw new RangeError(`Port should be > 0 and < 65536. Received ${String(rest[0])}.`);
         const text = typeof rest[1] === "string" ? rest[1] : "127.0.0.1";
         const addr = host.resolve(text);
         if (addr < 0) {

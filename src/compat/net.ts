@@ -4,30 +4,12 @@
  */
 
 import type { EventEmitter as NodeEventEmitter } from "node:events";
-import type { Duplex as NodeDuplex, DuplexOptions } from "node:stream";
-import { EAGAIN, EALREADY, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENOTCONN } from "../uapi/errno.ts";
-import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../uapi/poll.ts";
-import {
-  AF_INET,
-  MSG_MORE,
-  SHUT_WR,
-  SO_ERROR,
-  SO_KEEPALIVE,
-  SO_LINGER,
-  SO_REUSEADDR,
-  SOCK_NONBLOCK,
-  SOCK_STREAM,
-  SOL_SOCKET,
-  SOL_TCP,
-} from "../uapi/socket.ts";
-import { SIOCINQ } from "../uapi/sockios.ts";
-import { TCP_KEEPIDLE, TCP_NODELAY } from "../uapi/tcp.ts";
-import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
+import type { DuplexOptions, Duplex as NodeDuplex } from "node:stream";
 import type { TimerList } from "../kernel/timer.ts";
+import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
 import type { Net } from "../net/core/net_namespace.ts";
-import type { SockAddr, Socket as KernelSocket, SocketWaiter } from "../net/core/sock.ts";
+import type { Socket as KernelSocket, SockAddr, SocketWaiter } from "../net/core/sock.ts";
 import { addWaitQueue, ErrBox, removeWaitQueue } from "../net/core/sock.ts";
-import { formatIpv4, parseIpv4, SocketError } from "../net/socket_error.ts";
 import {
   sockfdSocket,
   sysAccept4,
@@ -45,6 +27,24 @@ import {
   sysShutdown,
   sysSocket,
 } from "../net/socket.ts";
+import { formatIpv4, parseIpv4, SocketError } from "../net/socket_error.ts";
+import { EAGAIN, EALREADY, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENOTCONN } from "../uapi/errno.ts";
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../uapi/poll.ts";
+import {
+  AF_INET,
+  MSG_MORE,
+  SHUT_WR,
+  SO_ERROR,
+  SO_KEEPALIVE,
+  SO_LINGER,
+  SO_REUSEADDR,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  SOL_TCP,
+} from "../uapi/socket.ts";
+import { SIOCINQ } from "../uapi/sockios.ts";
+import { TCP_KEEPIDLE, TCP_NODELAY } from "../uapi/tcp.ts";
 
 /** The stream classes to build on: `{ Duplex } from "node:stream"`, `{ EventEmitter } from "node:events"`, or shims. */
 export interface StreamsModule {
@@ -380,7 +380,10 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
       this.#queue([bytes], callback);
     }
 
-    override _writev(chunks: { chunk: Uint8Array | string; encoding: BufferEncoding }[], callback: ErrorCallback): void {
+    override _writev(
+      chunks: { chunk: Uint8Array | string; encoding: BufferEncoding }[],
+      callback: ErrorCallback,
+    ): void {
       const list: Uint8Array[] = [];
       for (const c of chunks) list.push(typeof c.chunk === "string" ? encode(c.chunk, c.encoding) : c.chunk);
       this.#queue(list, callback);

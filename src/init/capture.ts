@@ -1,13 +1,12 @@
 /** Captures of devices into pcapng, with the reason of every drop as a comment. */
 
 import type { Kernel } from "../kernel/kernel.ts";
-import { dropReasonName } from "../uapi/dropreason.ts";
 import { u8 } from "../mm/mem.ts";
 import { skbData, skbHeadlen, skbLen, skbMacHeader, skbMacHeaderWasSet } from "../mm/skb.ts";
 import type { NetDevice, PacketTap } from "../net/core/dev.ts";
-import { skbCopyBits, skbDev } from "../net/core/skbuff.ts";
-import { allocPage, putPage } from "../net/core/skbuff.ts";
+import { allocPage, putPage, skbCopyBits, skbDev } from "../net/core/skbuff.ts";
 import { PcapngWriter } from "../tools/pcapng.ts";
+import { dropReasonName } from "../uapi/dropreason.ts";
 
 /** Room for the largest super-packet. */
 const SCRATCH = 65536;

@@ -3,19 +3,26 @@
 import type { StreamsModule } from "../compat/net.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import { seededRandom } from "../kernel/random.ts";
-import { createMachine } from "../mm/mem.ts";
 import type { MachineOptions } from "../mm/mem.ts";
+import { createMachine } from "../mm/mem.ts";
 import { poolInUse } from "../mm/pool.ts";
 import type { NetDevice } from "../net/core/dev.ts";
-import { nodeStreams } from "../platform/streams.ts";
-import { driveRealTime, driveVirtualTime, eventLoopTurn, systemClock, systemRandom, VirtualClock } from "../platform/default.ts";
 import type { KernelDriver } from "../platform/default.ts";
+import {
+  driveRealTime,
+  driveVirtualTime,
+  eventLoopTurn,
+  systemClock,
+  systemRandom,
+  VirtualClock,
+} from "../platform/default.ts";
+import { nodeStreams } from "../platform/streams.ts";
 import { KernelTrace } from "../trace.ts";
 import { Capture } from "./capture.ts";
-import { Host } from "./host.ts";
 import type { HostOwner } from "./host.ts";
-import { linkHosts } from "./link.ts";
+import { Host } from "./host.ts";
 import type { LinkOptions } from "./link.ts";
+import { linkHosts } from "./link.ts";
 import { createNet, destroyNet, startKernel } from "./main.ts";
 
 export interface KernelOptions extends MachineOptions {
@@ -82,7 +89,11 @@ export class SkbuffKernel implements HostOwner {
   }
 
   /** Starts a capture of devices into pcapng blocks that `sink` gets. */
-  capture(devices: readonly NetDevice[], sink: (block: Uint8Array) => void, options: { maxBytes?: number } = {}): Capture {
+  capture(
+    devices: readonly NetDevice[],
+    sink: (block: Uint8Array) => void,
+    options: { maxBytes?: number } = {},
+  ): Capture {
     return new Capture(this.core, devices, sink, options.maxBytes ?? Infinity);
   }
 
@@ -92,7 +103,7 @@ export class SkbuffKernel implements HostOwner {
    */
   async advance(ms: number): Promise<void> {
     const clock = this.#virtual;
-    if (clock === null) throw new TypeError("advance() needs { clock: \"virtual\" }");
+    if (clock === null) throw new TypeError('advance() needs { clock: "virtual" }');
     const end = clock.time + ms * 1000;
     for (;;) {
       const due = this.core.nextDeadline();
@@ -162,7 +173,9 @@ export async function createKernel(options: KernelOptions = {}): Promise<SkbuffK
     const clock = new VirtualClock();
     const core = startKernel(machine, clock, seededRandom(options.seed ?? 1));
     const driver =
-      options.autoAdvance === false ? { ref(): void {}, unref(): void {}, stop(): void {} } : driveVirtualTime(core, clock);
+      options.autoAdvance === false
+        ? { ref(): void {}, unref(): void {}, stop(): void {} }
+        : driveVirtualTime(core, clock);
     return new SkbuffKernel(core, driver, clock, options.streams ?? null);
   }
   if (options.clock !== undefined && options.clock !== "real") {
@@ -172,4 +185,3 @@ export async function createKernel(options: KernelOptions = {}): Promise<SkbuffK
   const core = startKernel(machine, systemClock, random);
   return new SkbuffKernel(core, driveRealTime(core), null, options.streams ?? null);
 }
-

@@ -1,19 +1,19 @@
 /** A host: one network namespace with the commands, system calls and libraries that work on it. */
 
-import { makeDgram } from "../compat/dgram.ts";
 import type { DgramModule } from "../compat/dgram.ts";
-import { makeNet } from "../compat/net.ts";
+import { makeDgram } from "../compat/dgram.ts";
 import type { NetHost, NetModule, StreamsModule } from "../compat/net.ts";
-import { RT_SCOPE_UNIVERSE } from "../uapi/rtnetlink.ts";
-import { inDevGet, inetSelectAddr } from "../net/ipv4/devinet.ts";
+import { makeNet } from "../compat/net.ts";
 import type { Net } from "../net/core/net_namespace.ts";
-import { formatIpv4, parseIpv4 } from "../net/socket_error.ts";
+import { inDevGet, inetSelectAddr } from "../net/ipv4/devinet.ts";
 import * as syscalls from "../net/socket.ts";
+import { formatIpv4, parseIpv4 } from "../net/socket_error.ts";
 import { ipCommand } from "../tools/ip_command.ts";
 import { nftCommand } from "../tools/nft_command.ts";
+import type { CommandResult } from "../tools/parse_command.ts";
 import { sysctlCommand } from "../tools/sysctl_command.ts";
 import { tcCommand } from "../tools/tc_command.ts";
-import type { CommandResult } from "../tools/parse_command.ts";
+import { RT_SCOPE_UNIVERSE } from "../uapi/rtnetlink.ts";
 
 /** What a host needs of the kernel that it belongs to. */
 export interface HostOwner {
@@ -170,4 +170,3 @@ export class CommandError extends Error {
     this.stderr = stderr;
   }
 }
-

@@ -2,11 +2,18 @@
 
 import { re865xProbe } from "../drivers/net/rtl819x/rtl_nic.ts";
 import { vethNewlink, vethPeer, wireNewlink } from "../drivers/net/veth.ts";
-import { Wire } from "../drivers/net/wire.ts";
 import type { WireOptions } from "../drivers/net/wire.ts";
+import { Wire } from "../drivers/net/wire.ts";
 import type { Kernel } from "../kernel/kernel.ts";
-import { devSetFeature, NETIF_F_HW_CSUM, NETIF_F_RXCSUM, NETIF_F_TSO, NETIF_F_TSO6, NETIF_F_TSO_ECN } from "../net/core/dev.ts";
 import type { NetDevice } from "../net/core/dev.ts";
+import {
+  devSetFeature,
+  NETIF_F_HW_CSUM,
+  NETIF_F_RXCSUM,
+  NETIF_F_TSO,
+  NETIF_F_TSO_ECN,
+  NETIF_F_TSO6,
+} from "../net/core/dev.ts";
 import { formatIpv4, parseIpv4, SocketError } from "../net/socket_error.ts";
 import type { Host } from "./host.ts";
 
@@ -90,7 +97,8 @@ function parseSubnet(subnet: string): [number, number] {
   const m = /^([\d.]+)\/(\d+)$/.exec(subnet);
   const addr = m === null ? -1 : parseIpv4(m[1] as string);
   const len = m === null ? -1 : Number(m[2]);
-  if (addr < 0 || len < 1 || len > 30) throw new RangeError(`subnet: "${subnet}" is no A.B.C.D/LEN with room for two hosts`);
+  if (addr < 0 || len < 1 || len > 30)
+    throw new RangeError(`subnet: "${subnet}" is no A.B.C.D/LEN with room for two hosts`);
   const mask = len === 0 ? 0 : (0xffffffff << (32 - len)) >>> 0;
   return [(addr & mask) >>> 0, len];
 }
@@ -99,7 +107,8 @@ function parseSubnet(subnet: string): [number, number] {
 export function linkHosts(kernel: Kernel, a: Host, b: Host, o: LinkOptions, n: number): [NetDevice, NetDevice] {
   if (a === b) throw new RangeError("a link needs two hosts");
   const driver = o.driver ?? "veth";
-  if (driver !== "veth" && driver !== "rtl819x") throw new RangeError(`driver: ${String(driver)} is neither veth nor rtl819x`);
+  if (driver !== "veth" && driver !== "rtl819x")
+    throw new RangeError(`driver: ${String(driver)} is neither veth nor rtl819x`);
   const subnet = o.subnet === undefined ? null : parseSubnet(o.subnet);
   const impaired = wireOptions(o);
   const nameA = o.names?.[0] ?? freeName(a);

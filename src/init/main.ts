@@ -1,16 +1,16 @@
 /** start_kernel: boots a machine, and makes its hosts. */
 
-import { Kernel } from "../kernel/kernel.ts";
+import { loopbackInit } from "../drivers/net/loopback.ts";
 import type { Clock } from "../kernel/kernel.ts";
+import { Kernel } from "../kernel/kernel.ts";
 import type { RandomSource } from "../kernel/random.ts";
 import type { Machine } from "../mm/mem.ts";
-import { cleanupNet, Net, registerPernetSubsys, setupNet } from "../net/core/net_namespace.ts";
-import { loopbackInit } from "../drivers/net/loopback.ts";
 import { netDevInit } from "../net/core/dev.ts";
+import { cleanupNet, Net, registerPernetSubsys, setupNet } from "../net/core/net_namespace.ts";
 import { netCoreInit } from "../net/core/netns_core.ts";
 import { secureSeqInit } from "../net/core/secure_seq.ts";
-import { arpInit } from "../net/ipv4/arp.ts";
 import { inetInit } from "../net/ipv4/af_inet.ts";
+import { arpInit } from "../net/ipv4/arp.ts";
 import { devinetInit } from "../net/ipv4/devinet.ts";
 import { ipFibInit } from "../net/ipv4/fib_frontend.ts";
 import { icmpInit } from "../net/ipv4/icmp.ts";
@@ -83,4 +83,3 @@ export function destroyNet(net: Net): void {
     net.kernel.exit();
   }
 }
-

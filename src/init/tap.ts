@@ -1,10 +1,10 @@
 /** Gives a host a TAP device as its network card. */
 
-import { tunCreate } from "../drivers/net/tun.ts";
 import type { TunBackend, TunOptions } from "../drivers/net/tun.ts";
-import { ENOBUFS } from "../uapi/errno.ts";
+import { tunCreate } from "../drivers/net/tun.ts";
 import type { NetDevice } from "../net/core/dev.ts";
 import { SocketError } from "../net/socket_error.ts";
+import { ENOBUFS } from "../uapi/errno.ts";
 import type { SkbuffKernel } from "./create.ts";
 import type { Host } from "./host.ts";
 

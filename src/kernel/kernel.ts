@@ -10,9 +10,9 @@
  * counterpart here. Softirqs run when the outermost context exits, as they do on `local_bh_enable`.
  */
 
-import { BugError } from "./bug.ts";
 import type { Machine } from "../mm/mem.ts";
 import { useMachine } from "../mm/mem.ts";
+import { BugError } from "./bug.ts";
 import type { RandomSource } from "./random.ts";
 import { TimerWheel } from "./timer.ts";
 
@@ -67,6 +67,7 @@ export class Kernel {
   #depth = 0;
   #running = false;
   #softirqPending = 0;
+  #inSoftirq = false;
   readonly #softirqVec: ((() => void) | null)[] = [null, null, null, null];
   #wakeups: Wakeable[] = [];
   #wakeupsRunning: Wakeable[] = [];
@@ -146,8 +147,21 @@ export class Kernel {
     this.#softirqPending |= 1 << nr;
   }
 
+  /**
+   * local_bh_enable in the middle of a system call that does a lot: runs pending softirqs now, so that what the call has
+   * sent is received, and answered, while it is still in the caches and before a ring overflows. Returns whether there
+   * were any. The caller stands where the kernel would let go of its socket (sk_flush_backlog): anything may have
+   * happened to that meanwhile. Does nothing inside of a softirq or a nested context.
+   */
+  flushSoftirq(): boolean {
+    if (this.#softirqPending === 0 || this.#inSoftirq || this.#depth !== 1) return false;
+    this.doSoftirq();
+    return true;
+  }
+
   /** Runs pending softirqs, HI first; what they raise is run too, for a bounded number of rounds. */
   doSoftirq(): void {
+    this.#inSoftirq = true;
     for (let round = 0; round < MAX_SOFTIRQ_RESTART && this.#softirqPending !== 0; round++) {
       const pending = this.#softirqPending;
       this.#softirqPending = 0;
@@ -156,6 +170,7 @@ export class Kernel {
       if (pending & (1 << NET_RX_SOFTIRQ)) this.#softirqVec[NET_RX_SOFTIRQ]?.();
       if (pending & (1 << TASKLET_SOFTIRQ)) this.#softirqVec[TASKLET_SOFTIRQ]?.();
     }
+    this.#inSoftirq = false;
   }
 
   /** True while wakeups wait for `run()`. */

@@ -73,10 +73,19 @@ describe("trace", () => {
   it("prints the walk with its pointers", () => {
     const r = skbuff("trace");
     expect(r.status, r.stderr).toBe(0);
-    for (const name of ["sys_send", "tcp_push_one", "ip_queue_xmit", "neigh_hh_output", "re865x_start_xmit", "swNic_send"]) {
+    for (const name of [
+      "sys_send",
+      "tcp_push_one",
+      "ip_queue_xmit",
+      "neigh_hh_output",
+      "re865x_start_xmit",
+      "swNic_send",
+    ]) {
       expect(r.stdout).toMatch(new RegExp(`\\b${name}\\(`));
     }
-    expect(r.stdout).toContain("sock->ops->sendmsg = inet_stream_ops.sendmsg, set by inet_create from inetsw[SOCK_STREAM]");
+    expect(r.stdout).toContain(
+      "sock->ops->sendmsg = inet_stream_ops.sendmsg, set by inet_create from inetsw[SOCK_STREAM]",
+    );
     expect(r.stdout).toMatch(/hh->hh_output = dev_queue_xmit, set by neigh_\w+/);
   });
 
@@ -96,7 +105,9 @@ describe("trace", () => {
   it("speaks JSON, follows the packet, and filters", () => {
     const all = JSON.parse(skbuff("trace", "--json", "--follow").stdout) as { events: { kernel: string }[] };
     expect(all.events.some((e) => e.kernel === "tcp_rcv_established")).toBe(true);
-    const some = JSON.parse(skbuff("trace", "--json", "--function", "ip_output").stdout) as { events: { kernel: string }[] };
+    const some = JSON.parse(skbuff("trace", "--json", "--function", "ip_output").stdout) as {
+      events: { kernel: string }[];
+    };
     expect(some.events[0]?.kernel).toBe("ip_output");
     expect(some.events.some((e) => e.kernel === "tcp_sendmsg")).toBe(false);
   });

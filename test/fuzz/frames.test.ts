@@ -11,7 +11,7 @@ import type { NetDevice } from "../../src/net/core/dev.ts";
 import { AF_INET, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM } from "../../src/uapi/socket.ts";
 
 const FRAMES = process.env["SKBUFF_FULL"] === undefined ? 30_000 : 1_000_000;
-const SEED = Number(process.env["SKBUFF_SEED"] ?? (Date.now() & 0x7fffffff));
+const SEED = Number(process.env["SKBUFF_SEED"] ?? Date.now() & 0x7fffffff);
 
 /** xorshift32: the fuzzer's own randomness, apart from the stack's. */
 class Random {
@@ -71,8 +71,24 @@ const PEER_IP = [10, 7, 0, 1];
 function ipFrame(mac: Uint8Array, proto: number, payload: number[], fragField = 0, id = 7): Uint8Array {
   const total = 20 + payload.length;
   const f = Uint8Array.from([
-    ...mac, ...PEER_MAC, 8, 0,
-    0x45, 0, total >> 8, total & 255, id >> 8, id & 255, fragField >> 8, fragField & 255, 64, proto, 0, 0, ...PEER_IP, ...OUR_IP,
+    ...mac,
+    ...PEER_MAC,
+    8,
+    0,
+    0x45,
+    0,
+    total >> 8,
+    total & 255,
+    id >> 8,
+    id & 255,
+    fragField >> 8,
+    fragField & 255,
+    64,
+    proto,
+    0,
+    0,
+    ...PEER_IP,
+    ...OUR_IP,
     ...payload,
   ]);
   fixChecksums(f);
@@ -81,9 +97,35 @@ function ipFrame(mac: Uint8Array, proto: number, payload: number[], fragField = 
 
 const be32 = (n: number): number[] => [(n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255];
 
-function tcp(sport: number, dport: number, seq: number, ack: number, flags: number, window: number, options: number[], data: number[]): number[] {
+function tcp(
+  sport: number,
+  dport: number,
+  seq: number,
+  ack: number,
+  flags: number,
+  window: number,
+  options: number[],
+  data: number[],
+): number[] {
   const doff = 5 + options.length / 4;
-  return [sport >> 8, sport & 255, dport >> 8, dport & 255, ...be32(seq), ...be32(ack), doff << 4, flags, window >> 8, window & 255, 0, 0, 0, 0, ...options, ...data];
+  return [
+    sport >> 8,
+    sport & 255,
+    dport >> 8,
+    dport & 255,
+    ...be32(seq),
+    ...be32(ack),
+    doff << 4,
+    flags,
+    window >> 8,
+    window & 255,
+    0,
+    0,
+    0,
+    0,
+    ...options,
+    ...data,
+  ];
 }
 
 it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
@@ -94,21 +136,26 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
   const b = kernel.netns("b");
   kernel.link(a, b, { subnet: "10.0.0.0/24" });
   const out: Uint8Array[] = [];
-  const dev: NetDevice = attachTap(kernel, a, {
-    write(pieces): number {
-      const n = pieces.reduce((s, p) => s + p.length, 0);
-      const copy = new Uint8Array(n);
-      let at = 0;
-      for (const p of pieces) {
-        copy.set(p, at);
-        at += p.length;
-      }
-      out.push(copy);
-      if (out.length > 64) out.shift();
-      return 0;
+  const dev: NetDevice = attachTap(
+    kernel,
+    a,
+    {
+      write(pieces): number {
+        const n = pieces.reduce((s, p) => s + p.length, 0);
+        const copy = new Uint8Array(n);
+        let at = 0;
+        for (const p of pieces) {
+          copy.set(p, at);
+          at += p.length;
+        }
+        out.push(copy);
+        if (out.length > 64) out.shift();
+        return 0;
+      },
+      close(): void {},
     },
-    close(): void {},
-  }, { name: "fuzz0" });
+    { name: "fuzz0" },
+  );
   a.ip("addr add 10.7.0.2/24 dev fuzz0");
   a.ip("link set fuzz0 up");
   const tun = tunPriv(dev);
@@ -145,7 +192,24 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
   const udp = a.sys.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
   a.sys.bind(udp, { family: AF_INET, addr: 0, port: 53 });
   const mac = dev.devAddr;
-  const arpReply = Uint8Array.from([...mac, ...PEER_MAC, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, ...PEER_MAC, ...PEER_IP, ...mac, ...OUR_IP]);
+  const arpReply = Uint8Array.from([
+    ...mac,
+    ...PEER_MAC,
+    8,
+    6,
+    0,
+    1,
+    8,
+    0,
+    6,
+    4,
+    0,
+    2,
+    ...PEER_MAC,
+    ...PEER_IP,
+    ...mac,
+    ...OUR_IP,
+  ]);
   const mss = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
   inject(ipFrame(mac, 6, tcp(4000, 80, 1000, 0, 2, 65535, mss, [])));
   await kernel.advance(1);
@@ -166,12 +230,79 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
     () => Uint8Array.from([255, 255, 255, 255, 255, 255, ...PEER_MAC, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, ...junk(20)]),
     () => ipFrame(mac, 1, [8, 0, 0, 0, 0, 1, 0, 1, ...junk(rnd.below(64))]),
     // ICMP errors that quote one of our connections.
-    () => ipFrame(mac, 1, [rnd.pick([3, 4, 5, 11, 12]), rnd.below(16), 0, 0, ...junk(4), 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, ...OUR_IP, ...PEER_IP, 0, 80, 15, 160, ...be32(isn + 1)]),
+    () =>
+      ipFrame(mac, 1, [
+        rnd.pick([3, 4, 5, 11, 12]),
+        rnd.below(16),
+        0,
+        0,
+        ...junk(4),
+        0x45,
+        0,
+        0,
+        40,
+        0,
+        0,
+        0,
+        0,
+        64,
+        6,
+        0,
+        0,
+        ...OUR_IP,
+        ...PEER_IP,
+        0,
+        80,
+        15,
+        160,
+        ...be32(isn + 1),
+      ]),
     () => ipFrame(mac, 17, [15, 160, 0, rnd.pick([53, 54]), 0, 16, 0, 0, ...junk(8)]),
-    () => ipFrame(mac, 6, tcp(rnd.below(65536), rnd.pick([80, 81]), rnd.u32(), rnd.u32(), rnd.below(256), rnd.below(65536), [], junk(rnd.below(20)))),
-    () => ipFrame(mac, 6, tcp(4000, 80, 1001 + rnd.below(3000) - 500, isn + 1 + rnd.below(3), rnd.below(256) & ~6 | 16, rnd.below(65536), rnd.pick([[], mss, [1, 1, 8, 10, ...junk(8)], [1, 1, 5, 10, ...be32(isn + rnd.below(50)), ...be32(isn + rnd.below(90))], junk(4 * rnd.below(10))]), junk(rnd.below(400)))),
+    () =>
+      ipFrame(
+        mac,
+        6,
+        tcp(
+          rnd.below(65536),
+          rnd.pick([80, 81]),
+          rnd.u32(),
+          rnd.u32(),
+          rnd.below(256),
+          rnd.below(65536),
+          [],
+          junk(rnd.below(20)),
+        ),
+      ),
+    () =>
+      ipFrame(
+        mac,
+        6,
+        tcp(
+          4000,
+          80,
+          1001 + rnd.below(3000) - 500,
+          isn + 1 + rnd.below(3),
+          (rnd.below(256) & ~6) | 16,
+          rnd.below(65536),
+          rnd.pick([
+            [],
+            mss,
+            [1, 1, 8, 10, ...junk(8)],
+            [1, 1, 5, 10, ...be32(isn + rnd.below(50)), ...be32(isn + rnd.below(90))],
+            junk(4 * rnd.below(10)),
+          ]),
+          junk(rnd.below(400)),
+        ),
+      ),
     // Fragments: few ids, so that they overlap.
-    () => ipFrame(mac, rnd.pick([1, 6, 17]), junk(8 * rnd.below(20) + rnd.pick([0, 0, 3])), (rnd.below(2) << 13) | rnd.pick([0, 1, 2, 3, 5, 8, 13, 8191]), rnd.below(8)),
+    () =>
+      ipFrame(
+        mac,
+        rnd.pick([1, 6, 17]),
+        junk(8 * rnd.below(20) + rnd.pick([0, 0, 3])),
+        (rnd.below(2) << 13) | rnd.pick([0, 1, 2, 3, 5, 8, 13, 8191]),
+        rnd.below(8),
+      ),
     // Land and martian packets.
     () => {
       const f = ipFrame(mac, 6, tcp(80, 80, 1, 1, 2, 100, [], []));
@@ -191,7 +322,8 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
       const kind = rnd.below(5);
       if (kind === 0) frame = frame.slice(0, rnd.below(frame.length + 1));
       else if (kind === 1) frame[rnd.below(frame.length)] = rnd.below(256);
-      else if (kind === 2) frame[rnd.below(frame.length)] = (frame[rnd.below(frame.length)] as number) ^ (1 << rnd.below(8));
+      else if (kind === 2)
+        frame[rnd.below(frame.length)] = (frame[rnd.below(frame.length)] as number) ^ (1 << rnd.below(8));
       else if (kind === 3) frame = Uint8Array.from([...frame, ...junk(rnd.below(40))]);
       else if (frame.length > 36) frame[14 + rnd.below(22)] = rnd.pick([0, 1, 0x45, 0x4f, 0x7f, 0x80, 0xff]);
     }

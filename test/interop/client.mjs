@@ -20,7 +20,12 @@ spawnSync("ip", ["link", "set", tapName, "up"]);
 const hash = createHash("sha256");
 await new Promise((resolve, reject) => {
   const request = http.get(
-    { host: server, port: Number(port), path: "/file", createConnection: (o) => host.net.connect({ ...o, host: server }) },
+    {
+      host: server,
+      port: Number(port),
+      path: "/file",
+      createConnection: (o) => host.net.connect({ ...o, host: server }),
+    },
     (response) => {
       response.on("data", (chunk) => hash.update(chunk));
       response.on("end", resolve);
@@ -57,7 +62,8 @@ for (const size of [56, 1472, 1473, 4000, 9000]) {
         await new Promise((resolve) => setTimeout(resolve, 5));
         continue;
       }
-      if (n === packet.length && answer[0] === 0 && answer.slice(8, n).every((x, k) => x === ((k + 8) & 255))) pings[size]++;
+      if (n === packet.length && answer[0] === 0 && answer.slice(8, n).every((x, k) => x === ((k + 8) & 255)))
+        pings[size]++;
       break;
     }
   }

@@ -30,7 +30,14 @@ describe.skipIf(lacks !== "")("a client on this stack, a server on the Linux ker
       path.join(ns.dir, "www"),
       "8000",
     );
-    const out = await ns.runAsync(process.execPath, path.join(root, "test/interop/client.mjs"), "tap1", "10.9.1.2/24", "10.9.1.1", "8000");
+    const out = await ns.runAsync(
+      process.execPath,
+      path.join(root, "test/interop/client.mjs"),
+      "tap1",
+      "10.9.1.2/24",
+      "10.9.1.1",
+      "8000",
+    );
     const result = JSON.parse(out) as { sha256: string; pings: Record<string, number> };
     expect(result.sha256).toBe(sum);
     expect(result.pings).toEqual({ "56": 2, "1472": 2, "1473": 2, "4000": 2, "9000": 2 });

@@ -1,7 +1,7 @@
 /** A network namespace of the test's own, with the real kernel in it. */
 
-import { execFileSync, spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
@@ -147,7 +147,24 @@ export function tsharkProblems(capture: string): string[] {
   const r = spawnSync(
     "tshark",
     // What TCP carries are random bytes: no guesses about them.
-    ["-n", "-r", capture, "-d", "tcp.port==1-65535,data", ...checks, "-Y", filter, "-T", "fields", "-e", "frame.number", "-e", "_ws.expert.message", "-e", "_ws.col.Info"],
+    [
+      "-n",
+      "-r",
+      capture,
+      "-d",
+      "tcp.port==1-65535,data",
+      ...checks,
+      "-Y",
+      filter,
+      "-T",
+      "fields",
+      "-e",
+      "frame.number",
+      "-e",
+      "_ws.expert.message",
+      "-e",
+      "_ws.col.Info",
+    ],
     { encoding: "utf8", maxBuffer: 1 << 28 },
   );
   if (r.status !== 0) throw new Error(`tshark: ${r.stderr}`);

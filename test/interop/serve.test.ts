@@ -77,7 +77,9 @@ describe.skipIf(lacks !== "")("skbuff serve, seen from the Linux kernel", () => 
   it("answers ping from 64 to 9000 bytes, in fragments where they are needed", async () => {
     await serving(["--no-offload"], async () => {
       for (const size of ["56", "1472", "1473", "4000", "9000"]) {
-        expect(ns.run("ping", "-c", "3", "-i", "0.05", "-W", "2", "-s", size, "10.9.0.2"), size).toContain(" 0% packet loss");
+        expect(ns.run("ping", "-c", "3", "-i", "0.05", "-W", "2", "-s", size, "10.9.0.2"), size).toContain(
+          " 0% packet loss",
+        );
       }
     });
   }, 60_000);

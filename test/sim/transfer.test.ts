@@ -16,7 +16,11 @@ const links: [string, LinkOptions, number][] = [
   ["reordering", { delay: "5ms", reorder: 0.2 }, 2 << 20],
   ["duplication", { delay: "5ms", duplicate: 0.2 }, 2 << 20],
   ["corruption", { delay: "5ms", corrupt: 0.02, offload: false }, 1 << 20],
-  ["all of it on rtl819x", { driver: "rtl819x", delay: "5ms", jitter: "3ms", loss: 0.02, reorder: 0.05, duplicate: 0.05, corrupt: 0.01 }, 500_000],
+  [
+    "all of it on rtl819x",
+    { driver: "rtl819x", delay: "5ms", jitter: "3ms", loss: 0.02, reorder: 0.05, duplicate: 0.05, corrupt: 0.01 },
+    500_000,
+  ],
   ["a small MTU", { mtu: 576, delay: "1ms" }, 1 << 20],
   ["jumbo frames", { mtu: 9000, delay: "1ms", offload: false }, 2 << 20],
 ];

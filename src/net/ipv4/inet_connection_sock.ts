@@ -1,25 +1,27 @@
 /** What connection-oriented protocols share: accept queues, connection requests, the timers of a connection. */
 
-import { EADDRINUSE, EAGAIN, EINVAL } from "../../uapi/errno.ts";
-import { TCP_CLOSE, TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_SYN_RECV } from "../../uapi/tcp.ts";
 import { bugOn } from "../../kernel/bug.ts";
 import { kernel, USEC_PER_JIFFY } from "../../kernel/kernel.ts";
-import { delTimer, modTimer, timerSetup } from "../../kernel/timer.ts";
 import type { TimerList } from "../../kernel/timer.ts";
+import { delTimer, modTimer, timerSetup } from "../../kernel/timer.ts";
+import { EADDRINUSE, EAGAIN, EINVAL } from "../../uapi/errno.ts";
+import { TCP_CLOSE, TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_SYN_RECV } from "../../uapi/tcp.ts";
 import type { DstEntry } from "../core/dst.ts";
+import type { ErrBox, Sock } from "../core/sock.ts";
 import {
   __skDstCheck,
+  SOCK_DEAD,
   skCloneLock,
-
   skSetupCaps,
+  sockFlag,
   sockOrphan,
   sockPut,
+  sockSetFlag,
 } from "../core/sock.ts";
-import { SOCK_DEAD, sockFlag, sockSetFlag } from "../core/sock.ts";
-import type { ErrBox, Sock } from "../core/sock.ts";
 import { skStreamKillQueues } from "../core/stream.ts";
 import { FlowI4, flowi4InitOutput } from "./flow.ts";
 import { inetEhashInsert, inetEhashRemove, inetListenConflict, inetPutPort } from "./inet_hashtables.ts";
+import type { InetConnectionSock, RequestSock } from "./inet_sock.ts";
 import {
   ICSK_ACK_SCHED,
   ICSK_ACK_TIMER,
@@ -29,7 +31,6 @@ import {
   ICSK_TIME_REO_TIMEOUT,
   ICSK_TIME_RETRANS,
 } from "./inet_sock.ts";
-import type { InetConnectionSock, RequestSock } from "./inet_sock.ts";
 import { ipRouteOutputFlow } from "./route.ts";
 
 declare module "../core/net_namespace.ts" {
@@ -319,7 +320,10 @@ export function reqskTimerHandler(t: TimerList): void {
   }
   const deferAccept = rskqDeferAccept(listener);
   // syn_ack_recalc: with TCP_DEFER_ACCEPT an acked request is kept, and its SYN-ACK resent, until data may still come.
-  const expire = deferAccept === 0 ? req.numTimeout >= maxRetries : req.numTimeout >= maxRetries && (!req.acked || req.numTimeout >= deferAccept);
+  const expire =
+    deferAccept === 0
+      ? req.numTimeout >= maxRetries
+      : req.numTimeout >= maxRetries && (!req.acked || req.numTimeout >= deferAccept);
   const resend = deferAccept === 0 ? true : !req.acked || req.numTimeout >= deferAccept - 1;
   if (!expire && (!resend || inetRtxSynAck(listener, req) === 0 || req.acked)) {
     if (req.numTimeout++ === 0) q.young--;
@@ -453,4 +457,3 @@ export function inetCskUpdatePmtu(sk: InetConnectionSock, mtu: number): DstEntry
   if (dst === null) dst = inetCskRebuildRoute(sk);
   return dst;
 }
-

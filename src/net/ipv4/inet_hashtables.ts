@@ -3,9 +3,9 @@
  * namespace. Chains are linked through `skcNext`/`skcPrev`, so that an insert makes no garbage; tables grow with use.
  */
 
+import { bugOn } from "../../kernel/bug.ts";
 import { EADDRINUSE, EADDRNOTAVAIL } from "../../uapi/errno.ts";
 import { TCP_LISTEN, TCP_TIME_WAIT } from "../../uapi/tcp.ts";
-import { bugOn } from "../../kernel/bug.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
 import type { InetConnectionSock, InetSock, RequestSock, TcpTimewaitSock } from "./inet_sock.ts";
@@ -313,14 +313,7 @@ function checkEstablished(
   lport: number,
   twskUnique: (sk: Sock, tw: TcpTimewaitSock) => boolean,
 ): TcpTimewaitSock | null | undefined {
-  const found = __inetLookupEstablished(
-    sk.net,
-    sk.skcDaddr,
-    sk.skcDport,
-    sk.skcRcvSaddr,
-    lport,
-    sk.skcBoundDevIf,
-  );
+  const found = __inetLookupEstablished(sk.net, sk.skcDaddr, sk.skcDport, sk.skcRcvSaddr, lport, sk.skcBoundDevIf);
   if (found === null) return null;
   if (found.skcState === TCP_TIME_WAIT && twskUnique(sk, found as TcpTimewaitSock)) return found as TcpTimewaitSock;
   return undefined;
@@ -424,8 +417,7 @@ export function inetCskGetPort(sk0: Sock, snum: number): number {
   }
   const tb = info.bhash.get(snum);
   if (tb !== undefined && tb.owners.size > 0) {
-    const free =
-      (tb.fastreuse > 0 && sk.skcReuse !== 0 && sk.skcState !== TCP_LISTEN) || !bindConflict(sk, tb, true);
+    const free = (tb.fastreuse > 0 && sk.skcReuse !== 0 && sk.skcState !== TCP_LISTEN) || !bindConflict(sk, tb, true);
     if (!free) return 1;
   }
   const bucket = tb ?? inetBindBucketGet(net, snum);
@@ -489,4 +481,3 @@ export function inetEhashRemove(sk: Sock): boolean {
   sk.net.tcpHashinfo.ehash.remove(sk);
   return was;
 }
-

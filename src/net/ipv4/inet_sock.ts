@@ -1,9 +1,9 @@
 /** struct inet_sock, struct inet_connection_sock, struct request_sock, struct inet_timewait_sock. */
 
 import type { TimerList } from "../../kernel/timer.ts";
-import { Sock } from "../core/sock.ts";
-import type { Msghdr, OptVal, ErrBox } from "../core/sock.ts";
 import type { DstEntry } from "../core/dst.ts";
+import type { ErrBox, Msghdr, OptVal } from "../core/sock.ts";
+import { Sock } from "../core/sock.ts";
 import { FlowI4 } from "./flow.ts";
 import type { InetCork } from "./ip.ts";
 import type { IpOptions } from "./ip_opt.ts";

@@ -1,17 +1,17 @@
 /** TIME_WAIT: a small sock that stands in the tables in place of the connection that it buries (RFC 9293 §3.6.1). */
 
-import { TCP_TIME_WAIT } from "../../uapi/tcp.ts";
-import { LINUX_MIB_TIMEWAITED, LINUX_MIB_TIMEWAITKILLED } from "../../uapi/linux_mib.ts";
 import { kernel } from "../../kernel/kernel.ts";
 import { netIncStats } from "../../kernel/mib.ts";
-import { delTimer, modTimer, timerPending, timerSetup } from "../../kernel/timer.ts";
 import type { TimerList } from "../../kernel/timer.ts";
+import { delTimer, modTimer, timerPending, timerSetup } from "../../kernel/timer.ts";
+import { LINUX_MIB_TIMEWAITED, LINUX_MIB_TIMEWAITKILLED } from "../../uapi/linux_mib.ts";
+import { TCP_TIME_WAIT } from "../../uapi/tcp.ts";
 import type { Net } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
 import type { InetBindBucket } from "./inet_hashtables.ts";
 import { inetEhashfn, inetEhashRemove } from "./inet_hashtables.ts";
-import { TcpTimewaitSock } from "./inet_sock.ts";
 import type { InetConnectionSock } from "./inet_sock.ts";
+import { TcpTimewaitSock } from "./inet_sock.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {

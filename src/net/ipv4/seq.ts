@@ -31,5 +31,8 @@ export function after(a: Seq, b: Seq): boolean {
 }
 /** s2 <= s1 <= s3, modulo 2^32. */
 export function between(s1: Seq, s2: Seq, s3: Seq): boolean {
-  return ((s3 as unknown as number) - (s2 as unknown as number)) >>> 0 >= ((s1 as unknown as number) - (s2 as unknown as number)) >>> 0;
+  return (
+    ((s3 as unknown as number) - (s2 as unknown as number)) >>> 0 >=
+    ((s1 as unknown as number) - (s2 as unknown as number)) >>> 0
+  );
 }

@@ -6,30 +6,35 @@
  * system calls (net/syscalls_async.ts) wait on the socket's wait queue and call again.
  */
 
+import { CHECKSUM_PARTIAL, MAX_SKB_FRAGS, MAX_TCP_HEADER, TCPCB_FLAG_EOR } from "../../../assembly/layout.ts";
+import { bugOn } from "../../kernel/bug.ts";
+import { kernel } from "../../kernel/kernel.ts";
+import { netIncStats, tcpDecStats, tcpIncStats } from "../../kernel/mib.ts";
 import {
-  CHECKSUM_PARTIAL,
-  MAX_SKB_FRAGS,
-  MAX_TCP_HEADER,
-  TCPCB_FLAG_EOR,
-} from "../../../assembly/layout.ts";
-import {
-  EAGAIN,
-  EFAULT,
-  EINVAL,
-  ENOTCONN,
-  EOPNOTSUPP,
-  EPIPE,
-  ECONNABORTED,
-  ECONNRESET,
-} from "../../uapi/errno.ts";
+  __skbHeaderRelease,
+  skbDataLen,
+  skbFragSizeAdd,
+  skbIsNonlinear,
+  skbLen,
+  skbNext,
+  skbNrFrags,
+  skbSetDataLen,
+  skbSetIpSummed,
+  skbSetLen,
+  skbSetTruesize,
+  skbTail,
+  skbTailroom,
+  skbTruesize,
+} from "../../mm/skb.ts";
+import { EAGAIN, ECONNABORTED, ECONNRESET, EFAULT, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../uapi/errno.ts";
 import {
   LINUX_MIB_TCPABORTONCLOSE,
   LINUX_MIB_TCPABORTONDATA,
   LINUX_MIB_TCPABORTONLINGER,
   LINUX_MIB_TCPABORTONMEMORY,
+  TCP_MIB_ATTEMPTFAILS,
   TCP_MIB_CURRESTAB,
   TCP_MIB_ESTABRESETS,
-  TCP_MIB_ATTEMPTFAILS,
 } from "../../uapi/linux_mib.ts";
 import {
   EPOLLERR,
@@ -44,6 +49,7 @@ import {
 import { MSG_EOR, MSG_FASTOPEN, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC } from "../../uapi/socket.ts";
 import { SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD } from "../../uapi/sockios.ts";
 import {
+  TCP_CA_Open,
   TCP_CLOSE,
   TCP_CLOSE_WAIT,
   TCP_CLOSING,
@@ -52,6 +58,7 @@ import {
   TCP_FIN_WAIT2,
   TCP_LAST_ACK,
   TCP_LISTEN,
+  TCP_MSS_DEFAULT,
   TCP_SYN_RECV,
   TCP_SYN_SENT,
   TCPF_CLOSE_WAIT,
@@ -62,33 +69,13 @@ import {
   TCPF_LAST_ACK,
   TCPF_SYN_RECV,
   TCPF_SYN_SENT,
-  TCP_MSS_DEFAULT,
   TCPHDR_ACK,
   TCPHDR_FIN,
   TCPHDR_PSH,
   TCPHDR_SYN,
-  TCP_CA_Open,
 } from "../../uapi/tcp.ts";
-import { bugOn } from "../../kernel/bug.ts";
-import { netIncStats, tcpDecStats, tcpIncStats } from "../../kernel/mib.ts";
-import {
-  __skbHeaderRelease,
-  skbTailroom,
-  skbSetIpSummed,
-  skbIsNonlinear,
-  skbLen,
-  skbDataLen,
-  skbSetDataLen,
-  skbNext,
-  skbNrFrags,
-  skbTail,
-  skbTruesize,
-  skbSetLen,
-  skbSetTruesize,
-  skbFragSizeAdd,
-} from "../../mm/skb.ts";
-import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
 import { skbCopyDatagramMsg } from "../core/datagram.ts";
+import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
 import {
   allocSkb,
   getPage,
@@ -104,7 +91,9 @@ import {
   skbReserve,
   skbUnlink,
 } from "../core/skbuff.ts";
+import type { Msghdr, Sock, Socket } from "../core/sock.ts";
 import {
+  msgIterCopyTo,
   RCV_SHUTDOWN,
   SEND_SHUTDOWN,
   SHUTDOWN_MASK,
@@ -115,24 +104,19 @@ import {
   SOCK_RCVBUF_LOCK,
   SOCK_URGINLINE,
   SOCK_USE_WRITE_QUEUE,
-  sockFlag,
-  sockSetFlag,
-} from "../core/sock.ts";
-import type { Msghdr, Sock, Socket } from "../core/sock.ts";
-import {
-  msgIterCopyTo,
   skDstReset,
   skMemCharge,
   skMemReclaim,
   skPageFragRefill,
   skWmemSchedule,
   sockError,
+  sockFlag,
   sockHold,
   sockOrphan,
   sockPut,
+  sockSetFlag,
 } from "../core/sock.ts";
 import { skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
-import { inetPutPort } from "./inet_hashtables.ts";
 import {
   inetCskDelackInit,
   inetCskDestroySock,
@@ -141,27 +125,13 @@ import {
   inetCskListenStop,
   inetCskResetKeepaliveTimer,
 } from "./inet_connection_sock.ts";
+import { inetPutPort } from "./inet_hashtables.ts";
 import { ICSK_ACK_PUSHED, ICSK_ACK_PUSHED2, ICSK_ACK_SCHED } from "./inet_sock.ts";
 import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
 import { tcpAssignCongestionControl, tcpCleanupCongestionControl } from "./tcp_cong.ts";
 import {
-  tcpFinTime,
   minmaxReset,
   skWmemQueuedAdd,
-  tcpBoundToHalfWnd,
-  tcpAddWriteQueueTail,
-  tcpClearXmitTimers,
-  tcpInq,
-  tcpRtxAndWriteQueuesEmpty,
-  tcpSkbCanCollapseTo,
-  tcpWmemFreeSkb,
-  TCP_URG_READ,
-  TCP_URG_VALID,
-  TSQF_THROTTLED,
-  tcpJiffies32,
-  tcpReceiveWindow,
-  tcpRtxQueueHead,
-  tcpWriteQueueEmpty,
   TCP_CHRONO_BUSY,
   TCP_INFINITE_SSTHRESH,
   TCP_INIT_CWND,
@@ -169,6 +139,21 @@ import {
   TCP_NAGLE_PUSH,
   TCP_TIMEOUT_INIT,
   TCP_TIMEWAIT_LEN,
+  TCP_URG_READ,
+  TCP_URG_VALID,
+  TSQF_THROTTLED,
+  tcpAddWriteQueueTail,
+  tcpBoundToHalfWnd,
+  tcpClearXmitTimers,
+  tcpFinTime,
+  tcpInq,
+  tcpJiffies32,
+  tcpReceiveWindow,
+  tcpRtxAndWriteQueuesEmpty,
+  tcpRtxQueueHead,
+  tcpSkbCanCollapseTo,
+  tcpWmemFreeSkb,
+  tcpWriteQueueEmpty,
 } from "./tcp_h.ts";
 import { tcpRcvSpaceAdjust } from "./tcp_input.ts";
 import { tcpTimeWait } from "./tcp_minisocks.ts";
@@ -190,11 +175,11 @@ import {
   tcpSkbEndSeq,
   tcpSkbFlags,
   tcpSkbPcountSet,
-  tcpSkbSetSacked,
   tcpSkbSeq,
   tcpSkbSetCbFlags,
   tcpSkbSetEndSeq,
   tcpSkbSetFlags,
+  tcpSkbSetSacked,
   tcpSkbSetSeq,
 } from "./tcp_sock.ts";
 import { tcpInitXmitTimers } from "./tcp_timer.ts";
@@ -523,6 +508,9 @@ export function tcpSendmsg(sock: Socket, msg: Msghdr, size: number): number {
   return tcpSendmsgLocked(sock.sk as TcpSock, msg, size);
 }
 
+/** After so many bytes sendmsg lets the other side have its turn. */
+const TCP_FLUSH_BYTES = 65536;
+
 /** tcp_sendmsg_locked. */
 export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number {
   const flags = msg.flags;
@@ -535,6 +523,7 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
   let sizeGoal = sizeGoalResult;
   if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) return tcpSendError(sk, -EPIPE);
   let err = 0;
+  let flushAt = TCP_FLUSH_BYTES;
 
   while (msg.count > 0) {
     let copy = 0;
@@ -615,6 +604,14 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
       __tcpPushPendingFrames(sk, mssNow, TCP_NAGLE_PUSH);
     } else if (skb === skbPeek(sk.skWriteQueue)) {
       tcpPushOne(sk, mssNow);
+    }
+    if (copied >= flushAt) {
+      // sk_flush_backlog: what the peer answers counts before more is queued.
+      flushAt = copied + TCP_FLUSH_BYTES;
+      if (kernel.flushSoftirq() && (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0)) {
+        err = -EPIPE;
+        break;
+      }
     }
     mssNow = tcpSendMss(sk, flags);
     sizeGoal = sizeGoalResult;
@@ -837,10 +834,11 @@ function tcpRecvSkipDone(sk: TcpSock, skb: number, offset: number, peek: boolean
 /** tcp_set_rcvlowat: a larger low water mark may need a larger buffer. */
 export function tcpSetRcvlowat(sk0: Sock, val: number): number {
   const sk = sk0 as TcpSock;
-  const cap = (sk.skUserlocks & SOCK_RCVBUF_LOCK) !== 0 ? sk.skRcvbuf >> 1 : (sk.net.ipv4.sysctlTcpRmem[2] as number) >> 1;
+  const cap =
+    (sk.skUserlocks & SOCK_RCVBUF_LOCK) !== 0 ? sk.skRcvbuf >> 1 : (sk.net.ipv4.sysctlTcpRmem[2] as number) >> 1;
   if (val > cap) val = cap;
   sk.skRcvlowat = val === 0 ? 1 : val;
-  if ((tcpPollReadable(sk) && !sockFlag(sk, SOCK_DEAD))) sk.skDataReady(sk);
+  if (tcpPollReadable(sk) && !sockFlag(sk, SOCK_DEAD)) sk.skDataReady(sk);
   if (sk.skUserlocks & SOCK_RCVBUF_LOCK) return 0;
   const space = Math.min(Math.ceil((val * 256) / sk.scalingRatio), 0x7fffffff);
   if (space > sk.skRcvbuf) {
@@ -938,9 +936,7 @@ export function tcpClose(sk: Sock, timeout: number): void {
 
 /** tcp_need_reset: does an abort of this state owe the peer a RST? */
 function tcpNeedReset(state: number): boolean {
-  return (
-    ((1 << state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT | TCPF_FIN_WAIT1 | TCPF_FIN_WAIT2 | TCPF_SYN_RECV)) !== 0
-  );
+  return ((1 << state) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT | TCPF_FIN_WAIT1 | TCPF_FIN_WAIT2 | TCPF_SYN_RECV)) !== 0;
 }
 
 /** tcp_write_queue_purge: everything that was to be sent, or resent, is forgotten. */
@@ -1022,6 +1018,7 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   sk.rxOpt.tsRecent = 0;
   sk.rxOpt.tsRecentStamp = 0;
   skDstReset(sk);
+  sk.skRxDst = null;
   sk.bytesSent = 0;
   sk.bytesAcked = 0;
   sk.bytesReceived = 0;

@@ -5,21 +5,21 @@
 
 import * as fs from "node:fs";
 import { createRequire } from "node:module";
+import type { TunBackend } from "../../drivers/net/tun.ts";
+import { tunGetUser, tunPriv } from "../../drivers/net/tun.ts";
+import type { Kernel } from "../../kernel/kernel.ts";
+import type { NetDevice } from "../../net/core/dev.ts";
 import { EAGAIN, EIO } from "../../uapi/errno.ts";
 import {
   IFF_NO_PI,
   IFF_TAP,
   IFF_VNET_HDR,
   TUN_F_CSUM,
-  TUN_F_TSO4,
   TUN_F_TSO_ECN,
+  TUN_F_TSO4,
   TUNSETIFF,
   TUNSETOFFLOAD,
 } from "../../uapi/if_tun.ts";
-import type { Kernel } from "../../kernel/kernel.ts";
-import type { NetDevice } from "../../net/core/dev.ts";
-import { tunGetUser, tunPriv } from "../../drivers/net/tun.ts";
-import type { TunBackend } from "../../drivers/net/tun.ts";
 
 /** Frames taken in one context: as many as the backlog holds with room to spare. */
 const RX_BATCH = 256;
