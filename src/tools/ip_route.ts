@@ -610,7 +610,7 @@ function formatAnswer(o: IpOptions, a: RouteAnswer): string {
   if (a.tos !== 0) out += `tos ${formatTos(a.tos)} `;
   if (a.gateway !== 0) out += `via ${inetNtoa(a.gateway)} `;
   out += `dev ${rt.dev.name} `;
-  if (a.table !== 0 && o.details) out += `table ${tableName(a.table)} `;
+  if (a.table !== 0 && (a.table !== RT_TABLE_MAIN || o.details)) out += `table ${tableName(a.table)} `;
   if (a.prefsrc !== 0) out += `src ${inetNtoa(a.prefsrc)} `;
   // The multicast flag of a decision reads as another one of a route; iproute2 prints that.
   out += formatRtFlags(rt.rtFlags & (RTM_F_OFFLOAD_FAILED | 0));
@@ -618,7 +618,7 @@ function formatAnswer(o: IpOptions, a: RouteAnswer): string {
   if (a.iif === 0) out += "uid 0 ";
   out += `${sl(o)}    cache `;
   const names: string[] = [];
-  for (const [flag, name] of CACHE_FLAGS) if ((rt.rtFlags & flag) !== 0) names.push(name);
+  for (const [flag, name] of CACHE_FLAGS) if ((a.flags & flag) !== 0) names.push(name);
   if (names.length > 0) out += `<${names.join(",")}> `;
   let metrics = rt.metrics;
   let lock = rt.metricsLock;
@@ -675,7 +675,8 @@ function routeGet(o: IpOptions, words: Words): CommandResult {
     if (typeof a === "number") throw rtnlError(a, new NetlinkExtAck());
     if (!fibmatch) return commandOk(formatAnswer(o, a));
     if (a.res === null) throw new ParseError("RTNETLINK answers: No route to host", 2);
-    return commandOk(formatRoute(o, matchedEntry(a.res), null));
+    const e = matchedEntry(a.res);
+    return commandOk(formatRoute(o, a.table === e.table.tbId ? e : { ...e, table: o.net.ipv4.fibMain }, null));
   } finally {
     o.net.kernel.exit();
   }

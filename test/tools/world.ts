@@ -27,7 +27,7 @@ class HandClock implements Clock {
 export class World {
   readonly clock: HandClock = new HandClock();
   readonly kernel: Kernel;
-  readonly #nets: Net[] = [];
+  readonly nets: Net[] = [];
   readonly #before: ReturnType<typeof poolFree>;
 
   constructor(seed = 7) {
@@ -39,7 +39,7 @@ export class World {
 
   net(name: string): Net {
     const net = createNet(this.kernel, name);
-    this.#nets.push(net);
+    this.nets.push(net);
     return net;
   }
 
@@ -86,7 +86,7 @@ export class World {
 
   /** Ends all hosts, and looks whether the pool is whole. */
   close(): void {
-    for (const net of this.#nets) if (!net.dead) destroyNet(net);
+    for (const net of this.nets) if (!net.dead) destroyNet(net);
     this.in(() => {
       expect(poolInUse()).toEqual([]);
       expect(poolFree()).toEqual(this.#before);

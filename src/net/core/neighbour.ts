@@ -1181,8 +1181,8 @@ export function neighSysctlRegister(
   registerSysctlInt(net, `${prefix}interval_probe_time_ms`, parms, "intervalProbeTime", 1, max, MSEC);
   registerSysctlInt(net, `${prefix}gc_stale_time`, parms, "gcStaletime", 0, max, SEC);
   registerSysctlInt(net, `${prefix}unres_qlen_bytes`, parms, "queueLenBytes", 0);
-  // Packets of the size that the byte limit was made from: SKB_TRUESIZE(ETH_FRAME_LEN).
-  registerSysctlInt(net, `${prefix}unres_qlen`, parms, "queueLenBytes", 0, max / 2304, 2304);
+  // Counted in the longest frames: SKB_TRUESIZE(ETH_FRAME_LEN) of Linux.
+  registerSysctlInt(net, `${prefix}unres_qlen`, parms, "queueLenBytes", 0, max / 2090, 2090);
   registerSysctlInt(net, `${prefix}proxy_qlen`, parms, "proxyQlen", 0);
   registerSysctlInt(net, `${prefix}anycast_delay`, parms, "anycastDelay", 0, max, USER_HZ_TICK);
   registerSysctlInt(net, `${prefix}proxy_delay`, parms, "proxyDelay", 0, max, USER_HZ_TICK);

@@ -652,7 +652,9 @@ let lastIdx = -1;
 function fibDetectDeath(fi: FibInfo, order: number, dflt: number): boolean {
   const nh = fi.fibNh[0] as FibNh;
   const n = nh.fibNhDev === null ? null : neighLookup(arpTbl, nh.fibNhGw, nh.fibNhDev);
-  const state = n === null ? NUD_NONE : n.nudState;
+  // Nobody has asked for it yet (routes that were made are bound to an entry already).
+  if (n === null || n.nudState === NUD_NONE) return false;
+  const state = n.nudState;
   if (state === NUD_REACHABLE) return false;
   if ((state & NUD_VALID) !== 0 && order !== dflt) return false;
   if ((state & NUD_VALID) !== 0 || (lastIdx < 0 && order > dflt && state !== NUD_INCOMPLETE)) {

@@ -3,14 +3,16 @@
 import { SKB_MARK } from "../../../assembly/layout.ts";
 import { dv, u8, u32 } from "../../mm/mem.ts";
 import { skbResetNetworkHeader, skbSetProtocol } from "../../mm/skb.ts";
-import { ENOBUFS, ENODEV } from "../../uapi/errno.ts";
+import { EINVAL, ENOBUFS, ENODEV } from "../../uapi/errno.ts";
 import { ETH_P_IP } from "../../uapi/if_ether.ts";
+import { RT_TABLE_LOCAL, RT_TABLE_MAIN, RTCF_DOREDIRECT } from "../../uapi/rtnetlink.ts";
 import type { NetDevice } from "../core/dev.ts";
 import type { Net } from "../core/net_namespace.ts";
 import type { RouteMsg } from "../core/rtnetlink.ts";
 import { allocSkb, consumeSkb, skbPut, skbReserve, skbSetDev } from "../core/skbuff.ts";
 import type { FibTable } from "./fib_trie.ts";
 import { FlowI4 } from "./flow.ts";
+import { IPSKB_DOREDIRECT, ipcbClear, ipcbFlags } from "./ip.ts";
 import { FibResult } from "./ip_fib.ts";
 import type { Rtable } from "./route.ts";
 import { __ipRouteOutputKey, inRes, ipRouteInput, outRes, routeErr, skbRtable } from "./route.ts";
@@ -18,6 +20,8 @@ import { __ipRouteOutputKey, inRes, ipRouteInput, outRes, routeErr, skbRtable } 
 /** The answer to RTM_GETROUTE (`ip route get`). Addresses in host order; 0 = absent. */
 export interface RouteAnswer {
   readonly rt: Rtable;
+  /** RTCF_* (unsigned): the route's, and RTCF_DOREDIRECT. */
+  readonly flags: number;
   readonly daddr: number;
   /** Asked for, and chosen. */
   readonly src: number;
@@ -47,6 +51,7 @@ export function inetRtmGetroute(net: Net, msg: RouteMsg): RouteAnswer | number {
   fl4.fl4Sport = msg.sport ?? 0;
   fl4.fl4Dport = msg.dport ?? 0;
   const iif = msg.iif ?? 0;
+  let redirect = 0;
   let rt: Rtable | null;
   let res: FibResult;
   if (iif !== 0) {
@@ -56,8 +61,10 @@ export function inetRtmGetroute(net: Net, msg: RouteMsg): RouteAnswer | number {
     if (skb === 0) return -ENOBUFS;
     const err = ipRouteInput(skb, dst, src, fl4.flowi4Tos, dev);
     rt = err === 0 ? skbRtable(skb) : null;
+    if ((ipcbFlags(skb) & IPSKB_DOREDIRECT) !== 0) redirect = RTCF_DOREDIRECT;
     consumeSkb(skb);
-    if (rt === null) return err;
+    // Whatever was wrong with it: the kernel knows only a drop reason by now.
+    if (rt === null) return -EINVAL;
     if (rt.error !== 0) return rt.error;
     res = inRes;
   } else {
@@ -67,6 +74,7 @@ export function inetRtmGetroute(net: Net, msg: RouteMsg): RouteAnswer | number {
   }
   return {
     rt,
+    flags: (rt.rtFlags | redirect) >>> 0,
     daddr: fl4.daddr === 0 || dst === 0 ? dst : fl4.daddr,
     src,
     prefsrc: !rt.rtIsInput && fl4.saddr !== src ? fl4.saddr : 0,
@@ -75,9 +83,16 @@ export function inetRtmGetroute(net: Net, msg: RouteMsg): RouteAnswer | number {
     iif,
     tos: fl4.flowi4Tos,
     mark: fl4.flowi4Mark,
-    table: res.table === null ? 0 : (res.table as FibTable).tbId,
+    table: tableOf(net, res),
     res: res.fi === null ? null : Object.assign(new FibResult(), res),
   };
+}
+
+/** As long as there are no rules, local and main are one table, which is main. */
+function tableOf(net: Net, res: FibResult): number {
+  if (res.table === null) return 0;
+  const id = (res.table as FibTable).tbId;
+  return id === RT_TABLE_LOCAL && !net.ipv4.fibHasCustomRules ? RT_TABLE_MAIN : id;
 }
 
 /** inet_rtm_getroute_build_skb: the packet that is asked about. */
@@ -96,6 +111,7 @@ function getrouteSkb(dev: NetDevice, dst: number, src: number, fl4: FlowI4): num
   dv.setUint16(iph + 22, fl4.fl4Dport);
   skbSetDev(skb, dev);
   skbSetProtocol(skb, ETH_P_IP);
+  ipcbClear(skb);
   u32[(skb + SKB_MARK) >>> 2] = fl4.flowi4Mark;
   return skb;
 }
