@@ -439,6 +439,8 @@ const sendMsg: Msghdr = new Msghdr();
 let sendMsgBusy = false;
 const recvMsg: Msghdr = new Msghdr();
 let recvMsgBusy = false;
+/** What they refer to between calls. */
+const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 /**
  * send(2).
@@ -475,7 +477,7 @@ export function sysSendto(
     msg.flags = sock.nonblock ? flags | MSG_DONTWAIT : flags;
     const err = sockSendmsg(sock, msg, len);
     msg.name = null;
-    msg.iov.length = 0;
+    msg.iov[0] = NO_BYTES;
     sendMsgBusy = nested;
     return err;
   } finally {
@@ -563,7 +565,7 @@ export function sysRecvfrom(
     msg.flags = 0;
     const err = sockRecvmsg(sock, msg, size, flags | MSG_DONTWAIT);
     msg.name = null;
-    msg.iov.length = 0;
+    msg.iov[0] = NO_BYTES;
     recvMsgBusy = nested;
     return err;
   } finally {

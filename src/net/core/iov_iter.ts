@@ -7,8 +7,9 @@ import type { Msghdr } from "./sock.ts";
 /** iov_iter_init over one buffer; makes no garbage when `msg` is used again. */
 /* notrace */
 export function msgIterInit(msg: Msghdr, buf: Uint8Array, count: number): void {
-  msg.iov.length = 1;
-  msg.iov[0] = buf;
+  // Setting an array's length costs more than all the rest here.
+  if (msg.iov.length !== 1) msg.iov = [buf];
+  else msg.iov[0] = buf;
   msg.iovIdx = 0;
   msg.iovOff = 0;
   msg.count = count;

@@ -12,7 +12,6 @@
 import { getRandomU32Below } from "../../kernel/random.ts";
 import { EADDRINUSE } from "../../uapi/errno.ts";
 import { TCP_ESTABLISHED } from "../../uapi/tcp.ts";
-import type { DstEntry } from "../core/dst.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
 import { InetSock } from "./inet_sock.ts";
@@ -48,8 +47,6 @@ export class UdpSock extends InetSock {
   noCheck6Rx = false;
   /** Bytes taken off the receive queue whose memory was not given back yet. */
   forwardDeficit = 0;
-  /** The route that the last datagram of a connected socket came in by (sk_rx_dst). */
-  skRxDst: DstEntry | null = null;
 }
 
 const UDP_HTABLE_SIZE_MIN = 16;
