@@ -3,6 +3,7 @@
 import type { EventEmitter as NodeEventEmitter } from "node:events";
 import type { Socket as KernelSocket, SockAddr, SocketWaiter } from "../net/core/sock.ts";
 import { addWaitQueue, ErrBox, removeWaitQueue } from "../net/core/sock.ts";
+import { inetNtoa } from "../net/ipv4/inet_addr.ts";
 import {
   sockfdSocket,
   sysBind,
@@ -17,7 +18,7 @@ import {
   sysSetsockopt,
   sysSocket,
 } from "../net/socket.ts";
-import { formatIpv4, SocketError } from "../net/socket_error.ts";
+import { SocketError } from "../net/socket_error.ts";
 import { EAGAIN, ENOTCONN } from "../uapi/errno.ts";
 import {
   IP_ADD_MEMBERSHIP,
@@ -225,7 +226,7 @@ export function makeDgram(host: NetHost, streams: StreamsModule): DgramModule {
         if (callback !== undefined) queueMicrotask(() => callback(null, n));
         return;
       }
-      const e = to === null ? new SocketError("send", n) : new SocketError("send", n, formatIpv4(to.addr), to.port);
+      const e = to === null ? new SocketError("send", n) : new SocketError("send", n, inetNtoa(to.addr), to.port);
       queueMicrotask(() => (callback !== undefined ? callback(e) : this.emit("error", e)));
     }
 
@@ -254,7 +255,7 @@ export function makeDgram(host: NetHost, streams: StreamsModule): DgramModule {
           this.emit("error", new SocketError("recvmsg", n));
           return;
         }
-        const r: RemoteInfo = { address: formatIpv4(this.#from.addr), family: "IPv4", port: this.#from.port, size: n };
+        const r: RemoteInfo = { address: inetNtoa(this.#from.addr), family: "IPv4", port: this.#from.port, size: n };
         this.emit("message", n === buf.length ? buf : buf.slice(0, n), r);
       }
       ns.kernel.enter();
@@ -277,14 +278,14 @@ export function makeDgram(host: NetHost, streams: StreamsModule): DgramModule {
     address(): AddressInfo {
       const a: SockAddr = { family: AF_INET, addr: 0, port: 0 };
       sysGetsockname(ns, this.#open(), a);
-      return { address: formatIpv4(a.addr), family: "IPv4", port: a.port };
+      return { address: inetNtoa(a.addr), family: "IPv4", port: a.port };
     }
 
     remoteAddress(): AddressInfo {
       const a: SockAddr = { family: AF_INET, addr: 0, port: 0 };
       const err = sysGetpeername(ns, this.#open(), a);
       if (err < 0) throw new SocketError("getpeername", err);
-      return { address: formatIpv4(a.addr), family: "IPv4", port: a.port };
+      return { address: inetNtoa(a.addr), family: "IPv4", port: a.port };
     }
 
     setBroadcast(on: boolean): void {

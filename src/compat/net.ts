@@ -10,6 +10,7 @@ import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
 import type { Net } from "../net/core/net_namespace.ts";
 import type { Socket as KernelSocket, SockAddr, SocketWaiter } from "../net/core/sock.ts";
 import { addWaitQueue, ErrBox, removeWaitQueue } from "../net/core/sock.ts";
+import { inetAton, inetNtoa } from "../net/ipv4/inet_addr.ts";
 import {
   sockfdSocket,
   sysAccept4,
@@ -27,7 +28,7 @@ import {
   sysShutdown,
   sysSocket,
 } from "../net/socket.ts";
-import { formatIpv4, parseIpv4, SocketError } from "../net/socket_error.ts";
+import { SocketError } from "../net/socket_error.ts";
 import { EAGAIN, EALREADY, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, EISCONN, ENOTCONN } from "../uapi/errno.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../uapi/poll.ts";
 import {
@@ -259,7 +260,7 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
       if (options.timeout !== undefined) this.setTimeout(options.timeout);
       if (callback !== undefined) this.once("connect", callback as () => void);
       const name = options.host ?? "localhost";
-      const literal = parseIpv4(name);
+      const literal = inetAton(name);
       if (literal >= 0) {
         queueMicrotask(() => this.#start(literal, port, options));
       } else if (options.lookup !== undefined) {
@@ -267,12 +268,12 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
           const text = Array.isArray(address) ? address[0]?.address : address;
           this.emit("lookup", err, text, 4, name);
           if (err) this.destroy(err);
-          else this.#start(parseIpv4(text ?? ""), port, options);
+          else this.#start(inetAton(text ?? ""), port, options);
         });
       } else {
         queueMicrotask(() => {
           const addr = host.resolve(name);
-          this.emit("lookup", addr < 0 ? notFound(name) : null, addr < 0 ? undefined : formatIpv4(addr), 4, name);
+          this.emit("lookup", addr < 0 ? notFound(name) : null, addr < 0 ? undefined : inetNtoa(addr), 4, name);
           if (addr < 0) this.destroy(notFound(name));
           else this.#start(addr, port, options);
         });
@@ -284,14 +285,14 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
       if (this.destroyed) return;
       const fd = sysSocket(ns, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
       if (fd < 0) {
-        this.destroy(new SocketError("connect", fd, formatIpv4(addr), port));
+        this.destroy(new SocketError("connect", fd, inetNtoa(addr), port));
         return;
       }
       this.#peer = { family: AF_INET, addr, port };
       this._attach(fd);
       this.#peer = { family: AF_INET, addr, port };
       if (options.localAddress !== undefined || options.localPort !== undefined) {
-        const local = options.localAddress === undefined ? 0 : parseIpv4(options.localAddress);
+        const local = options.localAddress === undefined ? 0 : inetAton(options.localAddress);
         const err = sysBind(ns, fd, { family: AF_INET, addr: local < 0 ? 0 : local, port: options.localPort ?? 0 });
         if (err < 0) {
           this.destroy(new SocketError("bind", err, options.localAddress, options.localPort));
@@ -304,7 +305,7 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
     }
 
     #connectFailed(err: number): void {
-      this.destroy(new SocketError("connect", err, formatIpv4(this.#peer.addr), this.#peer.port));
+      this.destroy(new SocketError("connect", err, inetNtoa(this.#peer.addr), this.#peer.port));
     }
 
     #connected(): void {
@@ -541,7 +542,7 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
 
     address(): AddressInfo | Record<string, never> {
       if (this.fd === NO_FD) return {};
-      return { address: formatIpv4(this.#local.addr), family: "IPv4", port: this.#local.port };
+      return { address: inetNtoa(this.#local.addr), family: "IPv4", port: this.#local.port };
     }
 
     get bytesWritten(): number {
@@ -559,7 +560,7 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
       return this.readable ? "readOnly" : this.writable ? "writeOnly" : "closed";
     }
     get remoteAddress(): string | undefined {
-      return this.#peer.port === 0 ? undefined : formatIpv4(this.#peer.addr);
+      return this.#peer.port === 0 ? undefined : inetNtoa(this.#peer.addr);
     }
     get remotePort(): number | undefined {
       return this.#peer.port === 0 ? undefined : this.#peer.port;
@@ -568,7 +569,7 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
       return this.#peer.port === 0 ? undefined : "IPv4";
     }
     get localAddress(): string | undefined {
-      return this.#local.port === 0 ? undefined : formatIpv4(this.#local.addr);
+      return this.#local.port === 0 ? undefined : inetNtoa(this.#local.addr);
     }
     get localPort(): number | undefined {
       return this.#local.port === 0 ? undefined : this.#local.port;
@@ -605,7 +606,7 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
       if (callback !== undefined) this.once("listening", callback as () => void);
       const port = options.port === undefined ? 0 : checkPort(options.port, true);
       const text = options.host ?? "0.0.0.0";
-      let addr = parseIpv4(text === "::" ? "0.0.0.0" : text);
+      let addr = inetAton(text === "::" ? "0.0.0.0" : text);
       if (addr < 0) addr = host.resolve(text);
       if (addr < 0) {
         queueMicrotask(() => this.emit("error", notFound(text)));
@@ -703,7 +704,7 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
 
     address(): AddressInfo | null {
       if (this.#fd === NO_FD) return null;
-      return { address: formatIpv4(this.#local.addr), family: "IPv4", port: this.#local.port };
+      return { address: inetNtoa(this.#local.addr), family: "IPv4", port: this.#local.port };
     }
 
     getConnections(callback: (err: Error | null, count: number) => void): this {
@@ -734,8 +735,8 @@ export function makeNet(host: NetHost, streams: StreamsModule): NetModule {
     connect,
     createConnection: connect,
     createServer: (options, listener) => new Server(options, listener) as unknown as NetServer,
-    isIP: (input) => (parseIpv4(String(input)) >= 0 ? 4 : 0),
-    isIPv4: (input) => parseIpv4(String(input)) >= 0,
+    isIP: (input) => (inetAton(String(input)) >= 0 ? 4 : 0),
+    isIPv4: (input) => inetAton(String(input)) >= 0,
     isIPv6: () => false,
   };
 }

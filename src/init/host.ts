@@ -6,8 +6,9 @@ import type { NetHost, NetModule, StreamsModule } from "../compat/net.ts";
 import { makeNet } from "../compat/net.ts";
 import type { Net } from "../net/core/net_namespace.ts";
 import { inDevGet, inetSelectAddr } from "../net/ipv4/devinet.ts";
+import { inetAton, inetNtoa } from "../net/ipv4/inet_addr.ts";
 import * as syscalls from "../net/socket.ts";
-import { formatIpv4, parseIpv4 } from "../net/socket_error.ts";
+
 import { ipCommand } from "../tools/ip_command.ts";
 import { nftCommand } from "../tools/nft_command.ts";
 import type { CommandResult } from "../tools/parse_command.ts";
@@ -120,12 +121,12 @@ export class Host implements NetHost {
 
   /** `primaryAddress` as text. */
   get address(): string {
-    return formatIpv4(this.primaryAddress());
+    return inetNtoa(this.primaryAddress());
   }
 
   /** Resolves a name: literals, `hosts`, the other hosts of the kernel. -1 = not found. */
   resolve(name: string): number {
-    const literal = parseIpv4(name);
+    const literal = inetAton(name);
     if (literal >= 0) return literal;
     const own = this.hosts.get(name);
     return own !== undefined ? own : this.#owner.resolve(name, this);

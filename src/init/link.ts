@@ -14,7 +14,8 @@ import {
   NETIF_F_TSO_ECN,
   NETIF_F_TSO6,
 } from "../net/core/dev.ts";
-import { formatIpv4, parseIpv4, SocketError } from "../net/socket_error.ts";
+import { inetAton, inetNtoa } from "../net/ipv4/inet_addr.ts";
+import { SocketError } from "../net/socket_error.ts";
 import type { Host } from "./host.ts";
 
 /** What a link is like. Without impairments frames cross it at once. */
@@ -95,7 +96,7 @@ function freeName(host: Host): string {
 
 function parseSubnet(subnet: string): [number, number] {
   const m = /^([\d.]+)\/(\d+)$/.exec(subnet);
-  const addr = m === null ? -1 : parseIpv4(m[1] as string);
+  const addr = m === null ? -1 : inetAton(m[1] as string);
   const len = m === null ? -1 : Number(m[2]);
   if (addr < 0 || len < 1 || len > 30)
     throw new RangeError(`subnet: "${subnet}" is no A.B.C.D/LEN with room for two hosts`);
@@ -147,8 +148,8 @@ export function linkHosts(kernel: Kernel, a: Host, b: Host, o: LinkOptions, n: n
     kernel.exit();
   }
   if (subnet !== null) {
-    a.ip(`addr add ${formatIpv4(subnet[0] + 1)}/${subnet[1]} dev ${nameA}`);
-    b.ip(`addr add ${formatIpv4(subnet[0] + 2)}/${subnet[1]} dev ${nameB}`);
+    a.ip(`addr add ${inetNtoa(subnet[0] + 1)}/${subnet[1]} dev ${nameA}`);
+    b.ip(`addr add ${inetNtoa(subnet[0] + 2)}/${subnet[1]} dev ${nameB}`);
   }
   a.ip(`link set ${nameA} up`);
   b.ip(`link set ${nameB} up`);

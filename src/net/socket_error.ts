@@ -2,25 +2,6 @@
 
 import { errnoMessage, errnoName } from "../uapi/errno.ts";
 
-/** Dotted quad of an IPv4 address in host order. */
-export function formatIpv4(addr: number): string {
-  return `${addr >>> 24}.${(addr >>> 16) & 255}.${(addr >>> 8) & 255}.${addr & 255}`;
-}
-
-/** The u32 (host order) of a dotted quad, or -1 if it is none. Four decimal numbers; no short or octal forms. */
-export function parseIpv4(text: string): number {
-  const m = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  if (m === null) return -1;
-  let addr = 0;
-  for (let i = 1; i <= 4; i++) {
-    const part = m[i] as string;
-    const n = Number(part);
-    if (n > 255 || (part.length > 1 && part.startsWith("0"))) return -1;
-    addr = addr * 256 + n;
-  }
-  return addr;
-}
-
 /**
  * A refused or failed socket call, shaped like Node's own: `connect ECONNREFUSED 10.0.0.1:80`.
  *

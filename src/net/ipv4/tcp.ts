@@ -222,22 +222,6 @@ function tcpSyncMssIpv4(sk: Sock, pmtu: number): number {
 
 // ---- states -------------------------------------------------------------------------------------------------------------
 
-export const tcpStateNames: readonly string[] = [
-  "",
-  "ESTABLISHED",
-  "SYN_SENT",
-  "SYN_RECV",
-  "FIN_WAIT1",
-  "FIN_WAIT2",
-  "TIME_WAIT",
-  "CLOSE",
-  "CLOSE_WAIT",
-  "LAST_ACK",
-  "LISTEN",
-  "CLOSING",
-  "NEW_SYN_RECV",
-];
-
 /** tcp_set_state: moves a sock, keeping the tables and CurrEstab / EstabResets true. */
 export function tcpSetState(sk: Sock, state: number): void {
   const old = sk.skcState;
@@ -508,8 +492,8 @@ export function tcpSendmsg(sock: Socket, msg: Msghdr, size: number): number {
   return tcpSendmsgLocked(sock.sk as TcpSock, msg, size);
 }
 
-/** After so many bytes sendmsg lets the other side have its turn. */
-const TCP_FLUSH_BYTES = 65536;
+/** After so many skbs sendmsg lets the other side have its turn. */
+const TCP_FLUSH_SKBS = 64;
 
 /** tcp_sendmsg_locked. */
 export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number {
@@ -523,7 +507,7 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
   let sizeGoal = sizeGoalResult;
   if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) return tcpSendError(sk, -EPIPE);
   let err = 0;
-  let flushAt = TCP_FLUSH_BYTES;
+  let queued = 0;
 
   while (msg.count > 0) {
     let copy = 0;
@@ -605,9 +589,9 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     } else if (skb === skbPeek(sk.skWriteQueue)) {
       tcpPushOne(sk, mssNow);
     }
-    if (copied >= flushAt) {
+    if (++queued >= TCP_FLUSH_SKBS) {
       // sk_flush_backlog: what the peer answers counts before more is queued.
-      flushAt = copied + TCP_FLUSH_BYTES;
+      queued = 0;
       if (kernel.flushSoftirq() && (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0)) {
         err = -EPIPE;
         break;
