@@ -123,6 +123,7 @@ import { ICSK_TIME_DACK, ICSK_TIME_RETRANS, RequestSock } from "./inet_sock.ts";
 import { ipHdr } from "./ip.ts";
 import type { Seq } from "./seq.ts";
 import { after, before, between, seq, seqAdd, seqRaw } from "./seq.ts";
+import { cookieV4InitSequence } from "./syncookies.ts";
 import { tcpDone, tcpDoneWithError, tcpSetState, tcpShutdown } from "./tcp.ts";
 import { tcpInitCongestionControl } from "./tcp_cong.ts";
 import { reqskFastopenRemove, tcpFastopenAddSkb } from "./tcp_fastopen.rcv.ts";
@@ -211,6 +212,7 @@ import { tcpCheckReq, tcpOpenreqInitRwin, tcpTimeWait } from "./tcp_minisocks.ts
 import { tcpMtupInit, tcpSendAck, tcpSendSynack, tcpSyncMss } from "./tcp_output.ts";
 import type { TcpRequestSockOps, TcpSock } from "./tcp_sock.ts";
 import {
+  TCP_SYNACK_COOKIE,
   TCP_SYNACK_NORMAL,
   TcpFastopenCookie,
   TcpOptionsReceived,
@@ -1235,18 +1237,13 @@ function tcpReqskRecordSyn(sk: TcpSock, req: RequestSock, skb: number): void {
   req.savedSyn = saved;
 }
 
-/** tcp_syn_flood_action: counts that the SYN queue is full. True if a SYN cookie may answer (tcp_syncookies). */
+/** tcp_syn_flood_action: counts that the SYN queue is full. True if a SYN cookie answers (tcp_syncookies). */
 function tcpSynFloodAction(sk: TcpSock): boolean {
-  const cookies = sk.net.ipv4.sysctlTcpSyncookies !== 0 && synCookiesAvailable;
+  const cookies = sk.net.ipv4.sysctlTcpSyncookies !== 0;
   netIncStats(sk.net, cookies ? LINUX_MIB_TCPREQQFULLDOCOOKIES : LINUX_MIB_TCPREQQFULLDROP);
   sk.icskAcceptQueue.synfloodWarned = true;
   return cookies;
 }
-
-/**
- * SYN cookies (RFC 4987 §3.6) have their place in tcp_conn_request; until they are written a full queue drops the SYN.
- */
-const synCookiesAvailable = false;
 
 const reqOpt: TcpOptionsReceived = new TcpOptionsReceived();
 const reqCookie: TcpFastopenCookie = new TcpFastopenCookie();
@@ -1259,10 +1256,14 @@ const reqFl: FlowI4 = new FlowI4();
 export function tcpConnRequest(rskOps: RequestSockOps, afOps: TcpRequestSockOps, sk: TcpSock, skb: number): number {
   const net = sk.net;
   let isn = tcpTwIsnTake(skb);
+  let wantCookie = false;
   // A SYN that takes over from TIME_WAIT comes from a proven peer.
-  if (isn === 0 && inetCskReqskQueueIsFull(sk) && !tcpSynFloodAction(sk)) {
-    tcpListendrop(sk);
-    return 0;
+  if (isn === 0 && (net.ipv4.sysctlTcpSyncookies === 2 || inetCskReqskQueueIsFull(sk))) {
+    wantCookie = tcpSynFloodAction(sk);
+    if (!wantCookie) {
+      tcpListendrop(sk);
+      return 0;
+    }
   }
   if (skAcceptqIsFull(sk)) {
     netIncStats(net, LINUX_MIB_LISTENOVERFLOWS);
@@ -1278,7 +1279,9 @@ export function tcpConnRequest(rskOps: RequestSockOps, afOps: TcpRequestSockOps,
   opt.mssClamp = afOps.mssClamp;
   opt.userMss = sk.rxOpt.userMss;
   reqCookie.len = -1;
-  tcpParseOptions(net, skb, opt, 0, reqCookie);
+  tcpParseOptions(net, skb, opt, 0, wantCookie ? null : reqCookie);
+  // Without a timestamp there is no room for the other options.
+  if (wantCookie && !opt.sawTstamp) tcpClearOptions(opt);
   opt.tstampOk = opt.sawTstamp;
   tcpOpenreqInit(req, opt, skb, sk);
   req.noSrccheck = sk.transparent;
@@ -1290,7 +1293,7 @@ export function tcpConnRequest(rskOps: RequestSockOps, afOps: TcpRequestSockOps,
     return 0;
   }
   if (opt.tstampOk) req.tsOff = afOps.initTsOff(sk, skb);
-  if (isn === 0) {
+  if (isn === 0 && !wantCookie) {
     const maxSynBacklog = net.ipv4.sysctlMaxSynBacklog;
     // Without cookies the last quarter of the queue is for peers that are known to be alive.
     if (
@@ -1305,10 +1308,20 @@ export function tcpConnRequest(rskOps: RequestSockOps, afOps: TcpRequestSockOps,
     isn = afOps.initSeq(sk, skb);
   }
   tcpEcnCreateRequest(req, skb, sk, dst);
+  if (wantCookie) {
+    isn = cookieV4InitSequence(sk, skb, req);
+    if (!opt.tstampOk) req.ecnOk = false;
+  }
   req.sntIsn = isn;
   req.txhash = net.kernel.random.u32() | 1;
   req.synTos = tcpSkbDsfield(skb);
   tcpOpenreqInitRwin(req, sk, dst);
+  if (wantCookie) {
+    // Nothing is kept.
+    afOps.sendSynack(sk, dst, reqFl, req, reqCookie, TCP_SYNACK_COOKIE, skb);
+    rskOps.destructor(req);
+    return 0;
+  }
   tcpReqskRecordSyn(sk, req, skb);
 
   // tcp_try_fastopen has its place here: a child that is made now, and accepted before the handshake is over.

@@ -7,11 +7,14 @@ import {
   CHECKSUM_UNNECESSARY,
   MAX_TCP_HEADER,
   PACKET_HOST,
+  SKB_DESTRUCTOR,
+  SKB_DESTRUCTOR_EFREE,
   SKB_GSO_TCPV4,
+  SKB_SK,
   TCPCB_TCP_TW_ISN,
 } from "../../../assembly/layout.ts";
 import { icmpIncStats, ipIncStats, netIncStats, tcpIncStats } from "../../kernel/mib.ts";
-import { dv, u32 } from "../../mm/mem.ts";
+import { dv, u8, u32 } from "../../mm/mem.ts";
 import {
   skbCsum,
   skbData,
@@ -24,6 +27,7 @@ import {
   skbSetCsumStart,
   skbSetIpSummed,
   skbTransportHeader,
+  skbTransportOffset,
 } from "../../mm/skb.ts";
 import {
   SKB_DROP_REASON_NO_SOCKET,
@@ -83,7 +87,7 @@ import { dstMetricAdvmss, dstMtu } from "../core/dst.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
 import { secureTcpSeq, secureTcpTsOff } from "../core/secure_seq.ts";
-import { kfreeSkbReason, pskbMayPull, skbChecksum, skbDev, skbDst } from "../core/skbuff.ts";
+import { kfreeSkbReason, pskbMayPull, skbChecksum, skbDev, skbDst, skbDstSet, skbSk } from "../core/skbuff.ts";
 import type { ErrBox, OptVal, Proto, Sock, SockAddr } from "../core/sock.ts";
 import {
   ErrBox as ErrBoxClass,
@@ -94,6 +98,7 @@ import {
   skFullsock,
   skSetupCaps,
   sockFlag,
+  sockHold,
   sockPut,
 } from "../core/sock.ts";
 import { inetSkRebuildHeader } from "./af_inet.ts";
@@ -153,6 +158,7 @@ import type { Rtable } from "./route.ts";
 import { ipRouteConnect, ipRouteNewports, routeErr } from "./route.ts";
 import type { Seq } from "./seq.ts";
 import { between, seq, seqAdd, seqRaw, seqSub } from "./seq.ts";
+import { cookieV4Check } from "./syncookies.ts";
 import {
   tcpAbort,
   tcpClose,
@@ -209,7 +215,9 @@ import {
   tcpCreateOpenreqChild,
   tcpTimewaitStateProcess,
 } from "./tcp_minisocks.ts";
-import { tcpConnect, tcpMakeSynack, tcpReleaseCb, tcpRtxSynack, tcpSyncMss } from "./tcp_output.ts";
+// From where it is defined: a table below wants it while modules are still being loaded.
+import { tcpRtxSynack } from "./tcp_output.ctl.ts";
+import { tcpConnect, tcpMakeSynack, tcpReleaseCb, tcpSyncMss } from "./tcp_output.ts";
 import type { TcpFastopenCookie, TcpRequestSockOps } from "./tcp_sock.ts";
 import {
   TcpSock,
@@ -222,7 +230,7 @@ import {
   tcpSkbSetSeq,
 } from "./tcp_sock.ts";
 import { tcpGetsockopt, tcpSetsockopt } from "./tcp_sockopt.ts";
-import { tcpRetransmitTimer } from "./tcp_timer.ts";
+import { tcpRetransmitTimer, tcpSetKeepalive } from "./tcp_timer.ts";
 
 // ---- in -------------------------------------------------------------------------------------------------------------
 
@@ -287,8 +295,50 @@ function badPacket(skb: number, reason: number): number {
   return discard(skb, reason);
 }
 
+/**
+ * tcp_v4_early_demux: an established connection is looked up before the route is, and saves that when it knows the route
+ * that its packets come by (sk_rx_dst).
+ */
+export function tcpV4EarlyDemux(skb: number): void {
+  if (skbPktType(skb) !== PACKET_HOST || !pskbMayPull(skb, skbTransportOffset(skb) + 20)) return;
+  const dev = skbDev(skb);
+  if (dev.net.ipv4.sysctlTcpEarlyDemux === 0) return;
+  const iph = ipHdr(skb);
+  const th = tcpHdr(skb);
+  if (thDoff(th) < 5) return;
+  const sk = __inetLookupEstablished(dev.net, ipHdrSaddr(iph), thSource(th), ipHdrDaddr(iph), thDest(th), dev.ifindex);
+  // Requests and TIME_WAIT have no slot that an skb could hold them by: tcp_v4_rcv finds them again.
+  if (sk === null || sk.slot === 0) return;
+  sockHold(sk);
+  u32[(skb + SKB_SK) >>> 2] = sk.slot;
+  u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_EFREE;
+  const dst = sk.skRxDst;
+  if (dst === null || sk.skRxDstIfindex !== dev.ifindex) return;
+  if (dst.obsolete === 0 || dst.ops.check(dst, 0) !== null) skbDstSet(skb, dst);
+}
+
+/** inet_sk_rx_dst_set. */
+/* notrace */
+function inetSkRxDstSet(sk: Sock, skb: number): void {
+  sk.skRxDst = skbDst(skb);
+  sk.skRxDstIfindex = skbDev(skb).ifindex;
+}
+
 /** tcp_v4_rcv: inet_protos[IPPROTO_TCP]->handler. Data starts at the TCP header. Consumes the skb. */
 export function tcpV4Rcv(skb: number): number {
+  // skb_steal_sock: early demux has found the socket and holds it for us.
+  if (u32[(skb + SKB_SK) >>> 2] === 0) return tcpV4RcvSk(skb, null);
+  const sk = skbSk(skb) as Sock;
+  u32[(skb + SKB_SK) >>> 2] = 0;
+  u8[skb + SKB_DESTRUCTOR] = 0;
+  const ret = tcpV4RcvSk(skb, sk);
+  sockPut(sk);
+  return ret;
+}
+
+/** The rest of tcp_v4_rcv. `early`: whom the segment is for, if that is known. */
+/* notrace */
+function tcpV4RcvSk(skb: number, early: Sock | null): number {
   const dev = skbDev(skb);
   const net = dev.net;
   if (skbPktType(skb) !== PACKET_HOST) return discard(skb, SKB_DROP_REASON_NOT_SPECIFIED);
@@ -308,7 +358,7 @@ export function tcpV4Rcv(skb: number): number {
   const dport = thDest(th);
 
   for (;;) {
-    let sk = __inetLookup(net, saddr, sport, daddr, dport, dev.ifindex);
+    let sk = early ?? __inetLookup(net, saddr, sport, daddr, dport, dev.ifindex);
     if (sk === null) {
       tcpV4FillCb(skb, iph, th);
       if (tcpChecksumComplete(skb)) return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
@@ -394,10 +444,24 @@ function tcpV4TimeWait(tw: TcpTimewaitSock, skb: number, iph: number, th: number
 /** tcp_v4_do_rcv: a segment for this sock. Consumes the skb. */
 export function tcpV4DoRcv(sk: Sock, skb: number): number {
   if (sk.skcState === TCP_ESTABLISHED) {
+    const dst = sk.skRxDst;
+    if (dst !== null && (dst.obsolete !== 0 || sk.skRxDstIfindex !== skbDev(skb).ifindex)) sk.skRxDst = null;
+    if (sk.skRxDst === null) inetSkRxDstSet(sk, skb);
     tcpRcvEstablished(sk as TcpSock, skb);
     return 0;
   }
   if (tcpChecksumComplete(skb)) return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
+  if (sk.skcState === TCP_LISTEN && (thFlags(tcpHdr(skb)) & TCPHDR_SYN) === 0) {
+    // tcp_v4_cookie_check: an ACK may bring a connection with it.
+    const nsk = cookieV4Check(sk as TcpSock, skb);
+    if (nsk === null) return 0;
+    if (nsk !== sk) {
+      const why = tcpChildProcess(sk, nsk, skb);
+      if (why === 0) return 0;
+      tcpV4SendReset(nsk, skb);
+      return discard(skb, why);
+    }
+  }
   const reason = tcpRcvStateProcess(sk as TcpSock, skb);
   if (reason !== 0) {
     tcpV4SendReset(sk, skb);
@@ -763,7 +827,7 @@ export function tcpV4Err(skb: number, info: number): number {
 // ---- listening ------------------------------------------------------------------------------------------------------
 
 /** tcp_v4_save_options: the IP options of the SYN, turned around for the answer (RFC 1122 §4.2.3.8). */
-function tcpV4SaveOptions(net: Net, skb: number): IpOptions | null {
+export function tcpV4SaveOptions(net: Net, skb: number): IpOptions | null {
   if (ipcbOptlen(skb) === 0) return null;
   const opt = new IpOptions();
   return ipOptionsEcho(net, opt, skb) === 0 ? opt : null;
@@ -876,7 +940,8 @@ export function tcpV4SynRecvSock(
   newsk.advmss = tcpMssClamp(sk as TcpSock, dstMetricAdvmss(route));
   tcpInitializeRcvMss(newsk);
   __inetInheritPort(sk, newsk);
-  ownReq.value = inetEhashNolisten(newsk, req) ? 1 : 0;
+  // A request that came out of a SYN cookie never stood in the table.
+  ownReq.value = inetEhashNolisten(newsk, req.skcHashed ? req : null) ? 1 : 0;
   if (ownReq.value !== 0) {
     // tcp_move_syn
     newsk.savedSyn = req.savedSyn;
@@ -927,7 +992,7 @@ export const ipv4Specific: InetConnectionSockAfOps = {
   queueXmit: ipQueueXmit,
   sendCheck: tcpV4SendCheck,
   rebuildHeader: inetSkRebuildHeader,
-  skRxDstSet(): void {},
+  skRxDstSet: inetSkRxDstSet,
   connRequest: tcpV4ConnRequest,
   synRecvSock: tcpV4SynRecvSock,
   netHeaderLen: 20,
@@ -967,6 +1032,7 @@ export const tcpProt: Proto = {
   accept: inetCskAccept,
   ioctl: tcpIoctl,
   shutdown: tcpShutdown,
+  keepalive: (sk, val): void => tcpSetKeepalive(sk as TcpSock, val !== 0),
   setsockopt: tcpSetsockopt,
   getsockopt: tcpGetsockopt,
   sendmsg: (sk, msg, size): number => tcpSendmsgLocked(sk as TcpSock, msg, size),
@@ -988,6 +1054,7 @@ export const tcpProt: Proto = {
 const tcpProtocol: NetProtocol = {
   symbol: "tcp_protocol",
   handler: tcpV4Rcv,
+  earlyDemux: tcpV4EarlyDemux,
   errHandler: tcpV4Err,
   icmpStrictTagValidation: true,
 };

@@ -83,6 +83,7 @@ import {
 } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { before, between, seq, seqAdd, seqSub } from "./seq.ts";
+import { cookieInitTimestamp } from "./syncookies.h.ts";
 import { tcpStreamAllocSkb, tcpWriteQueuePurge } from "./tcp.ts";
 import { tcpCaDstInit } from "./tcp_cong.ts";
 import { tcpFastopenCookieCheck } from "./tcp_fastopen.ts";
@@ -153,6 +154,7 @@ import type { TcpFastopenCookie, TcpFastopenRequest, TcpInitialWindow, TcpOutOpt
 import {
   newTcpInitialWindow,
   newTcpOutOptions,
+  TCP_SYNACK_COOKIE,
   TCP_SYNACK_FASTOPEN,
   TCP_SYNACK_NORMAL,
   tcpSkbEndSeq,
@@ -326,7 +328,8 @@ export function tcpMakeSynack(
   const mss = tcpMssClamp(sk, dstMetricAdvmss(dst));
   const opts = synackOpts;
   tcpOutOptionsClear(opts);
-  f64[(skb + SKB_TSTAMP) >>> 3] = kernel.now;
+  const cookie = synackType === TCP_SYNACK_COOKIE && req.tstampOk;
+  f64[(skb + SKB_TSTAMP) >>> 3] = cookie ? cookieInitTimestamp(req, kernel.now) : kernel.now;
   // Timestamp first SYN-ACK; 0 = none yet.
   if (req.snt_synack === 0) req.snt_synack = Math.floor(kernel.now) || 1;
   skbSetHash(skb, req.txhash);
