@@ -109,6 +109,8 @@ export interface Out extends Options {
 /** An IPv4 packet that was no TCP segment of a known connection, or an ARP packet. */
 export interface Other {
   at: number;
+  /** The card that it left by. */
+  dev: string;
   proto: number;
   frame: Uint8Array;
   /** The IP payload. */
@@ -120,6 +122,18 @@ export interface Other {
   /** In bytes. */
   fragOff: number;
   mf: boolean;
+}
+
+export interface IpFields {
+  src?: number;
+  dst?: number;
+  ttl?: number;
+  tos?: number;
+  id?: number;
+  /** The flags and fragment offset field: 0x2000 = more fragments, 0x4000 = don't fragment; the offset in units of 8. */
+  frag?: number;
+  /** To a link-layer broadcast. */
+  broadcast?: boolean;
 }
 
 export interface PeerOptions {
@@ -193,7 +207,7 @@ export class Peer {
     const p = new Peer(kernel);
     live.push(p);
     p.answerArp = o.arp !== false;
-    p.dev = attachTap(kernel, p.host, { write: (pieces) => p.#write(pieces), close(): void {} }, {
+    p.dev = attachTap(kernel, p.host, p.#backend(() => p.dev), {
       name: "eth0",
       address: HOST_MAC,
       mtu: o.mtu ?? 1500,
@@ -231,9 +245,21 @@ export class Peer {
     this.kernel.core.run();
   }
 
+  /** A second card, on another network. The peer answers for everybody there, too. */
+  addDevice(name: string, cidr: string): NetDevice {
+    const dev: NetDevice = attachTap(this.kernel, this.host, this.#backend(() => dev), { name, address: HOST_MAC });
+    this.host.ip(`addr add ${cidr} dev ${name}`);
+    this.host.ip(`link set ${name} up`);
+    return dev;
+  }
+
   // ---- frames ----
 
-  #write(pieces: Uint8Array[]): number {
+  #backend(dev: () => NetDevice): { write(pieces: Uint8Array[]): number; close(): void } {
+    return { write: (pieces) => this.#write(pieces, dev()), close(): void {} };
+  }
+
+  #write(pieces: Uint8Array[], dev: NetDevice): number {
     const f = new Uint8Array(pieces.reduce((n, p) => n + p.length, 0));
     let at = 0;
     for (const p of pieces) {
@@ -247,14 +273,14 @@ export class Peer {
       const op = v.getUint16(20);
       const tpa = v.getUint32(38);
       this.arps.push({ at: this.now, op, sha: hex(22), spa: v.getUint32(28), tpa, dst: hex(0) });
-      if (op === 1 && this.answerArp && tpa !== HOST && v.getUint32(28) !== 0) this.arp(2, tpa, HOST);
+      if (op === 1 && this.answerArp && tpa !== v.getUint32(28) && v.getUint32(28) !== 0) this.arp(2, tpa, v.getUint32(28), PEER_MAC, false, dev);
     } else if (type === 0x0800) {
-      this.#ip(f, v);
+      this.#ip(f, v, dev);
     }
     return 0;
   }
 
-  #ip(f: Uint8Array, v: DataView): void {
+  #ip(f: Uint8Array, v: DataView, dev: NetDevice): void {
     const ihl = ((f[14] as number) & 15) * 4;
     const total = v.getUint16(16);
     if (sum16(f, 14, 14 + ihl) !== 0xffff) throw new Error("the host sent an IP header with a wrong checksum");
@@ -279,14 +305,14 @@ export class Peer {
       }
     }
     this.others.push({
-      at: this.now, proto, frame: f, data: f.subarray(l4, end), src, dst, ttl: f[22] as number, id: v.getUint16(18),
+      at: this.now, dev: dev.name, proto, frame: f, data: f.subarray(l4, end), src, dst, ttl: f[22] as number, id: v.getUint16(18),
       fragOff: (frag & 0x1fff) * 8, mf: (frag & 0x2000) !== 0,
     });
   }
 
   /** A frame arrives at the host. */
-  inject(frame: Uint8Array): void {
-    const tun = tunPriv(this.dev);
+  inject(frame: Uint8Array, dev: NetDevice = this.dev): void {
+    const tun = tunPriv(dev);
     this.kernel.core.enter();
     try {
       let at = 0;
@@ -304,7 +330,7 @@ export class Peer {
     if (!this.kernel.core.inContext) this.kernel.core.run();
   }
 
-  arp(op: number, spa: number, tpa: number, sha: Uint8Array = PEER_MAC, broadcast = false): void {
+  arp(op: number, spa: number, tpa: number, sha: Uint8Array = PEER_MAC, broadcast = false, dev: NetDevice = this.dev): void {
     const f = new Uint8Array(60);
     const v = new DataView(f.buffer);
     if (broadcast) f.fill(255, 0, 6);
@@ -316,14 +342,15 @@ export class Peer {
     v.setUint32(28, spa);
     if (op === 2) f.set(HOST_MAC, 32);
     v.setUint32(38, tpa);
-    this.inject(f);
+    this.inject(f, dev);
   }
 
   /** An IPv4 packet arrives. */
-  ip(proto: number, payload: Uint8Array, o: { src?: number; dst?: number; ttl?: number; tos?: number; id?: number; frag?: number } = {}): void {
+  ip(proto: number, payload: Uint8Array, o: IpFields = {}): void {
     const f = new Uint8Array(34 + payload.length);
     const v = new DataView(f.buffer);
-    f.set(HOST_MAC, 0);
+    if (o.broadcast === true) f.fill(255, 0, 6);
+    else f.set(HOST_MAC, 0);
     f.set(PEER_MAC, 6);
     v.setUint16(12, 0x0800);
     f[14] = 0x45;
@@ -341,7 +368,7 @@ export class Peer {
   }
 
   /** An ICMP message: `rest` is the second word, `body` what follows. */
-  icmp(type: number, code: number, rest: number, body: Uint8Array, src?: number): void {
+  icmp(type: number, code: number, rest: number, body: Uint8Array, o: IpFields = {}): void {
     const b = new Uint8Array(8 + body.length);
     const v = new DataView(b.buffer);
     b[0] = type;
@@ -349,19 +376,20 @@ export class Peer {
     v.setUint32(4, rest);
     b.set(body, 8);
     v.setUint16(2, ~sum16(b, 0, b.length) & 0xffff);
-    this.ip(1, b, src === undefined ? {} : { src });
+    this.ip(1, b, o);
   }
 
-  udp(sport: number, dport: number, data: Uint8Array): void {
+  udp(sport: number, dport: number, data: Uint8Array, o: IpFields & { sum?: number } = {}): void {
     const b = new Uint8Array(8 + data.length);
     const v = new DataView(b.buffer);
     v.setUint16(0, sport);
     v.setUint16(2, dport);
     v.setUint16(4, b.length);
     b.set(data, 8);
-    const pseudo = (PEER >>> 16) + (PEER & 0xffff) + (HOST >>> 16) + (HOST & 0xffff) + 17 + b.length;
-    v.setUint16(6, ~sum16(b, 0, b.length, pseudo) & 0xffff || 0xffff);
-    this.ip(17, b);
+    const dst = o.dst ?? HOST;
+    const pseudo = (PEER >>> 16) + (PEER & 0xffff) + (dst >>> 16) + (dst & 0xffff) + 17 + b.length;
+    v.setUint16(6, o.sum ?? (~sum16(b, 0, b.length, pseudo) & 0xffff || 0xffff));
+    this.ip(17, b, o);
   }
 
   // ---- connections ----
@@ -499,7 +527,12 @@ export class Peer {
       .sort();
   }
 
-  /** UDP socket bound to `port`. */
+  /** What left that was no TCP segment of a connection, since the last call. */
+  packets(): Other[] {
+    return this.others.splice(0);
+  }
+
+  /** A UDP socket bound to `port`. */
   udpSocket(port: number, connected?: SockAddr): number {
     const fd = this.socket(SOCK_DGRAM);
     expect(this.host.sys.bind(fd, { family: AF_INET, addr: 0, port })).toBe(0);

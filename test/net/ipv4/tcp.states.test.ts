@@ -227,7 +227,7 @@ describe("closing", () => {
     const { c, fd } = p.accepted({ mss: 1000 }, 2100);
     expect(p.write(fd, 3500)).toBe(3500);
     p.close(fd);
-    // Half a window was handed over: pushed.
+    // The last frame of a super-packet is pushed, so that the receiver's GRO lets go of it.
     expect(c.text()).toEqual([". 1:1001(1000) ack 1", "P. 1001:2001(1000) ack 1"]);
     expect(p.states()).toEqual(["FIN_WAIT1"]);
     c.send(".", { ack: 2001, win: 32792 });
