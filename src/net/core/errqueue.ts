@@ -24,6 +24,10 @@ import {
   SCM_TSTAMP_SCHED,
   SOF_TIMESTAMPING_OPT_ID,
   SOF_TIMESTAMPING_OPT_TSONLY,
+  SOF_TIMESTAMPING_TX_HARDWARE,
+  SOF_TIMESTAMPING_TX_RECORD_MASK,
+  SOF_TIMESTAMPING_TX_SCHED,
+  SOF_TIMESTAMPING_TX_SOFTWARE,
 } from "../../uapi/net_tstamp.ts";
 import {
   SO_EE_CODE_ZEROCOPY_COPIED,
@@ -31,7 +35,18 @@ import {
   SO_EE_ORIGIN_TIMESTAMPING,
   SO_EE_ORIGIN_ZEROCOPY,
 } from "../../uapi/socket.ts";
-import { allocSkb, kfreeSkb, skbClone, skbDequeue, skbPeek, skbPeekTail, skbTrim, skbTskey } from "./skbuff.ts";
+import {
+  allocSkb,
+  kfreeSkb,
+  skbClone,
+  skbDequeue,
+  skbPeek,
+  skbPeekTail,
+  skbSetTskey,
+  skbSetTxFlags,
+  skbTrim,
+  skbTskey,
+} from "./skbuff.ts";
 import type { Sock } from "./sock.ts";
 import { skErrorReport, sockOmalloc, sockQueueErrSkb } from "./sock.ts";
 
@@ -136,6 +151,28 @@ export const SKBTX_IN_PROGRESS = 4;
 export const SKBTX_COMPLETION_TSTAMP = 8;
 export const SKBTX_SCHED_TSTAMP = 64;
 export const SKBTX_ANY_TSTAMP: number = 1 | 2 | 8 | 64;
+
+/** Bit of a send's tsflags: the caller gave the identifier itself (SCM_TS_OPT_ID). */
+export const SOCKCM_FLAG_TS_OPT_ID: number = 1 << 31;
+
+/**
+ * _sock_tx_timestamp: marks an skb for the stamps that the send asked for (SOF_TIMESTAMPING_TX_*), and gives it the
+ * identifier that they will carry.
+ */
+export function sockTxTimestamp(skb: number, sk: Sock, tsflags: number, tsOptId: number): void {
+  if ((tsflags & SOF_TIMESTAMPING_TX_RECORD_MASK) === 0) return;
+  let flags = 0;
+  if ((tsflags & SOF_TIMESTAMPING_TX_HARDWARE) !== 0) flags |= SKBTX_HW_TSTAMP;
+  if ((tsflags & SOF_TIMESTAMPING_TX_SOFTWARE) !== 0) flags |= SKBTX_SW_TSTAMP;
+  if ((tsflags & SOF_TIMESTAMPING_TX_SCHED) !== 0) flags |= SKBTX_SCHED_TSTAMP;
+  skbSetTxFlags(skb, flags);
+  if ((sk.skTsflags & SOF_TIMESTAMPING_OPT_ID) === 0) return;
+  if ((tsflags & SOCKCM_FLAG_TS_OPT_ID) !== 0) skbSetTskey(skb, tsOptId);
+  else {
+    skbSetTskey(skb, sk.skTskey);
+    sk.skTskey = (sk.skTskey + 1) >>> 0;
+  }
+}
 
 /** __skb_complete_tx_timestamp: queues `skb` with the stamp in it. */
 function skbCompleteTxTimestamp(skb: number, sk: Sock, tskey: number, tstype: number, optStats: boolean): void {

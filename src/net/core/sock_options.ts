@@ -86,6 +86,7 @@ import {
   SOL_SOCKET,
 } from "../../uapi/socket.ts";
 import { devGetByIndex, devGetByName } from "./dev.ts";
+import { SOCKCM_FLAG_TS_OPT_ID } from "./errqueue.ts";
 import { SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF } from "./netns_core.ts";
 import type { Cmsg, ErrBox, Msghdr, OptVal, Sock, SockAddr, Socket } from "./sock.ts";
 import {
@@ -706,6 +707,7 @@ export function __sockCmsgSend(sk: Sock, cmsg: Cmsg, sockc: SockcmCookie): numbe
       if (skIsTcp(sk)) return -EINVAL;
       if (typeof val !== "number" || (sk.skTsflags & SOF_TIMESTAMPING_OPT_ID) === 0) return -EINVAL;
       sockc.tsOptId = val >>> 0;
+      sockc.tsflags |= SOCKCM_FLAG_TS_OPT_ID;
       return 0;
     case SO_PRIORITY:
       if (typeof val !== "number") return -EINVAL;

@@ -85,6 +85,7 @@ import {
   MSG_PEEK,
   MSG_PROBE,
   MSG_TRUNC,
+  MSG_ZEROCOPY,
   SOL_UDP,
 } from "../../uapi/socket.ts";
 import { SIOCINQ, SIOCOUTQ } from "../../uapi/sockios.ts";
@@ -100,6 +101,7 @@ import {
 } from "../core/datagram.ts";
 import { NETIF_F_SG } from "../core/dev.ts";
 import type { DstEntry } from "../core/dst.ts";
+import { msgZerocopyDone, sockTxTimestamp } from "../core/errqueue.ts";
 import { skbGsoSegment } from "../core/gso.ts";
 import type { Net } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
@@ -151,6 +153,7 @@ import {
   SOCK_BROADCAST,
   SOCK_DEAD,
   SOCK_LOCALROUTE,
+  SOCK_ZEROCOPY,
   skCommonRelease,
   skDstCheck,
   skDstReset,
@@ -316,7 +319,7 @@ export function udpSendmsg(sk: Sock, msg: Msghdr, len: number): number {
     rt = ipRouteOutputFlow(sk.net, fl4, sk);
     if (rt === null) {
       if (routeErr.value === -ENETUNREACH) ipIncStats(sk.net, IPSTATS_MIB_OUTNOROUTES);
-      return udpSendDone(sk, len, routeErr.value);
+      return routeErr.value;
     }
     if ((rt.rtFlags & RTCF_BROADCAST) !== 0 && !sockFlag(sk, SOCK_BROADCAST)) return -EACCES;
     if (connected) skDstSet(sk, rt);
@@ -339,7 +342,7 @@ export function udpSendmsg(sk: Sock, msg: Msghdr, len: number): number {
       if ((msg.flags & MSG_CONFIRM) !== 0) skbSetFlag(skb, SKB_FLAG_DST_PENDING_CONFIRM);
       err = udpSendSkb(skb, fl4, cork);
     }
-    return err === 0 ? len : udpSendDone(sk, len, err);
+    return udpSendDone(sk, msg, len, err);
   }
 
   const corkFl = up.corkFl;
@@ -372,13 +375,16 @@ function udpAppend(up: UdpSock, fl4: FlowI4, msg: Msghdr, len: number, rt: Rtabl
   if (err !== 0) udpFlushPendingFrames(up);
   else if (!corkreq) err = udpPushPendingFrames(up);
   else if (up.skWriteQueue.qlen === 0) up.pending = 0;
-  return err === 0 ? len : udpSendDone(up, len, err);
+  return udpSendDone(up, msg, len, err);
 }
 
 /** The end of udp_sendmsg: counts what failed for lack of room. */
 /* notrace */
-function udpSendDone(sk: Sock, len: number, err: number): number {
-  if (err === 0) return len;
+function udpSendDone(sk: Sock, msg: Msghdr, len: number, err: number): number {
+  if (err === 0) {
+    if ((msg.flags & MSG_ZEROCOPY) !== 0 && len !== 0 && sockFlag(sk, SOCK_ZEROCOPY)) msgZerocopyDone(sk);
+    return len;
+  }
   if (err === -ENOBUFS || err === -EAGAIN) udpIncStats(sk.net, UDP_MIB_SNDBUFERRORS);
   return err;
 }
@@ -454,6 +460,7 @@ function udpSendSkb(skb: number, fl4: FlowI4, cork: InetCork): number {
     dv.setUint16(uh + 6, check !== 0 ? check : CSUM_MANGLED_0);
   }
 
+  if (cork.tsflags !== 0) sockTxTimestamp(skb, sk, cork.tsflags, cork.tsOptId);
   const err = ipSendSkb(net, skb);
   if (err !== 0) {
     // The queue below is full: the application hears of it only if it asked for errors.

@@ -68,6 +68,7 @@ import {
   MSG_OOB,
   MSG_PEEK,
   MSG_TRUNC,
+  MSG_ZEROCOPY,
   SO_BINDTODEVICE,
   SO_BROADCAST,
   SO_NO_CHECK,
@@ -78,6 +79,8 @@ import {
   SO_RXQ_OVFL,
   SO_SNDBUF,
   SO_TIMESTAMP,
+  SO_TIMESTAMPING,
+  SO_ZEROCOPY,
   SOCK_DGRAM,
   SOL_SOCKET,
   SOL_UDP,
@@ -779,6 +782,63 @@ describe("control messages", () => {
         data: { tvSec: Math.floor(came / 1e6), tvUsec: came % 1e6 },
       },
     ]);
+  });
+
+  test("SO_TIMESTAMPING: when a datagram was queued and sent, in the error queue", () => {
+    udp(1000);
+    const b = udp();
+    // TX_SOFTWARE | SOFTWARE | OPT_ID | TX_SCHED | OPT_TSONLY
+    expect(setsockopt(b, SOL_SOCKET, SO_TIMESTAMPING, 2 | 16 | 128 | 256 | 2048)).toBe(0);
+    sendto(b, "xyz", 1000);
+    sendto(b, "xyz", 1000);
+    const now = h.clock.realtime();
+    const got = [0, 1, 2, 3].map(() => recvmsg(b, 100, MSG_ERRQUEUE));
+    expect(recvmsg(b, 100, MSG_ERRQUEUE).n).toBe("EAGAIN");
+    const none = { tvSec: 0, tvNsec: 0 };
+    const ts = [{ tvSec: Math.floor(now / 1e6), tvNsec: (now % 1e6) * 1000 }, none, none];
+    expect(got.map((g) => [g.n, g.msg.control])).toEqual(
+      [
+        [1, 0],
+        [0, 0],
+        [1, 1],
+        [0, 1],
+      ].map(([eeInfo, eeData]) => [
+        0,
+        [
+          { level: SOL_SOCKET, type: SO_TIMESTAMPING, data: { ts } },
+          {
+            level: SOL_IP,
+            type: IP_RECVERR,
+            data: { eeErrno: 42, eeOrigin: 4, eeType: 0, eeCode: 0, eeInfo, eeData },
+          },
+        ],
+      ]),
+    );
+    // With the payload: the whole frame.
+    setsockopt(b, SOL_SOCKET, SO_TIMESTAMPING, 2 | 16);
+    sendto(b, "xyz", 1000);
+    const full = recvmsg(b, 100, MSG_ERRQUEUE);
+    expect(full.n).toBe(14 + 20 + 8 + 3);
+    expect(full.data.endsWith("xyz")).toBe(true);
+  });
+
+  test("MSG_ZEROCOPY: one notification for sends in a row, and that they were copied", () => {
+    udp(1000);
+    const b = udp();
+    sysConnect(net, b, at(1000));
+    setsockopt(b, SOL_SOCKET, SO_ZEROCOPY, 1);
+    expect(sysSend(net, b, new Uint8Array(3000), 3000, MSG_ZEROCOPY)).toBe(3000);
+    expect(sysSend(net, b, new Uint8Array(1), 1, MSG_ZEROCOPY)).toBe(1);
+    const got = recvmsg(b, 10, MSG_ERRQUEUE);
+    expect(got.n).toBe(0);
+    expect(got.msg.control).toEqual([
+      {
+        level: SOL_IP,
+        type: IP_RECVERR,
+        data: { eeErrno: 0, eeOrigin: 5, eeType: 0, eeCode: 1, eeInfo: 0, eeData: 1 },
+      },
+    ]);
+    expect(recvmsg(b, 10, MSG_ERRQUEUE).n).toBe("EAGAIN");
   });
 
   test("no room for control messages: MSG_CTRUNC", () => {
