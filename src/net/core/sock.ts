@@ -313,6 +313,8 @@ export class Sock {
 
   // Route and device capabilities.
   skDstCache: DstEntry | null = null;
+  /** The route by which the last packets came, for early demux, and the device. */
+  skRxDst: DstEntry | null = null;
   skRxDstIfindex = 0;
   skRouteCaps = 0;
   skGsoType = 0;
@@ -521,6 +523,7 @@ export function skDestruct(sk: Sock): void {
   bugOn(sk.skWmemAlloc !== 0, "sock destroyed with skbs in flight");
   sockDisableTimestamp(sk, SK_FLAGS_TIMESTAMP);
   sk.skDstCache = null;
+  sk.skRxDst = null;
   if (sk.skProtMem !== null) sk.skProtMem.sockets--;
   const m = sockMachine(kernel);
   if (sk.slot !== 0) {
@@ -620,6 +623,7 @@ export function skCloneLock(sk: Sock): Sock | null {
   newsk.skWmemAlloc = 1;
   newsk.skOmemAlloc = 0;
   newsk.skDstCache = null;
+  newsk.skRxDst = null;
   newsk.skWmemQueued = 0;
   newsk.skForwardAlloc = 0;
   newsk.skReservedMem = 0;
