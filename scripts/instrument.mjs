@@ -1,14 +1,15 @@
 // What gcc -pg does for ftrace: every top-level function of the traced folders gets a hook at its entry. It is put
 // there at build time, in dist/ and (by the vitest plugin) in the modules under test, so the sources carry no clutter:
 //
-//   export function ipOutput(net, sk, skb) { if (__ft !== null && __ft(ipOutput)) return __ft(ipOutput, [net, sk, skb], __fi, 7);
+//   export function ipOutput(net, sk, skb) { if (__ft !== null && __fie(7, net, sk, skb)) return __fiv;
 //     <the body>
 //
 // `__ft` is a live binding of src/kernel/ftrace.ts that is null while the tracer is off: a hook is one load and one
-// branch then, below 0.1 ns. While the tracer is on, the second `__ft` records the call and makes it again, and that
-// time the first one lets it through to the body. `__fi` is a hoisted function at the end of the module that knows
-// the names and lines; it runs only while tracing, so nothing happens at load and import cycles stay what they were.
-// The form is as short as it is because V8 counts bytecode, also that which never runs, when it decides what to inline.
+// branch then, below 0.1 ns. While the tracer is on, `__fie` has it record the call and make it again, with the result in
+// `__fiv`, and that time `__fie` lets it through to the body. `__fi` knows the names and lines. All three are hoisted
+// declarations at the end of the module; they run only while tracing, so nothing happens at load and import cycles stay
+// what they were. The form is as short as it is because V8 counts bytecode, also that which never runs, when it decides
+// what to inline.
 //
 // Which functions: every top-level `function name() {}` that is no async or generator function, except
 //  - those whose body is one short return or expression statement without calls (field accessors), unless `/* trace */`
@@ -131,11 +132,11 @@ function parametersOf(fn) {
     const bound = rest ? target.argument : target;
     // A destructured parameter has no name to pass on: all of them are taken from `arguments` then.
     if (bound.type !== "Identifier")
-      return { names: fn.params.map((_, i) => `arg${i}`), values: "Array.from(arguments)" };
+      return { names: fn.params.map((_, i) => `arg${i}`), values: "...arguments" };
     names.push(bound.name);
     values.push(rest ? `...${bound.name}` : bound.name);
   }
-  return { names, values: uses(fn, "arguments") ? "Array.from(arguments)" : `[${values.join(", ")}]` };
+  return { names, values: uses(fn, "arguments") ? "...arguments" : values.join(", ") };
 }
 
 export function instrument(code, file, { original = code, extension = ".ts" } = {}) {
@@ -154,10 +155,9 @@ export function instrument(code, file, { original = code, extension = ".ts" } = 
     const hidden = HEADER.test(file) || isAccessor(fn.body.body, code);
     if (mark === "notrace" || (mark !== "trace" && hidden) || rebindsName(fn)) continue;
     const { names, values } = parametersOf(fn);
-    const self = uses(fn, "this") ? ", this" : "";
-    const again = `__ft(${name}, ${values}, __fi, ${traced.length}${self})`;
+    const call = uses(fn, "this") ? `__fie.call(this, ${traced.length}` : `__fie(${traced.length}`;
     // On the line of the brace: every line keeps its number.
-    out.appendRight(fn.body.start + 1, ` if (__ft !== null && __ft(${name})) return ${again};`);
+    out.appendRight(fn.body.start + 1, ` if (__ft !== null && ${call}${values && ", "}${values})) return __fiv;`);
     infos.push(JSON.stringify([name, inSrc, line, names.join(",")]));
     traced.push(name);
   }
@@ -165,7 +165,12 @@ export function instrument(code, file, { original = code, extension = ".ts" } = 
   let tracer = posix.relative(posix.dirname(file), TRACER) + extension;
   if (!tracer.startsWith(".")) tracer = `./${tracer}`;
   out.prepend(`import { tracing as __ft } from ${JSON.stringify(tracer)}; `);
-  out.appendLeft(program.body.at(-1).end, ` function __fi(i) { return [${infos.join(", ")}][i]; }`);
+  out.appendLeft(
+    program.body.at(-1).end,
+    ` function __fi(i) { return [${infos.join(", ")}][i]; }` +
+      ` function __fie(i, ...args) { const fn = [${traced.join(", ")}][i];` +
+      " if (!__ft(fn)) return false; __fiv = __ft(fn, args, __fi, i, this); return true; } var __fiv;",
+  );
   return { code: out.toString(), map: out.generateMap({ source: file, hires: true }), traced };
 }
 

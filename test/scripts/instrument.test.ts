@@ -140,7 +140,7 @@ describe("what becomes of them", () => {
     const original = "\n\n\nexport function f(a: number): number {\n  const r = a;\n  return r;\n}\n";
     const { code } =
       instrument("export function f(a) {\n const r = a;\n return r;\n}", "src/net/ipv4/x.ts", { original }) ?? {};
-    expect(code).toContain("function f(a) { if (__ft !== null && __ft(f)) return __ft(f, [a], __fi, 0);");
+    expect(code).toContain("function f(a) { if (__ft !== null && __fie(0, a)) return __fiv;");
     expect(code).toContain('function __fi(i) { return [["f","net/ipv4/x.ts",4,"a"]][i]; }');
     expect(code).toMatch(/^import { tracing as __ft } from "..\/..\/kernel\/ftrace.ts"; /);
   });
