@@ -981,7 +981,7 @@ export function tcpV4DestroySock(sk: Sock): void {
 /** tcp_stream_memory_free: false while too much of what was written is unsent (TCP_NOTSENT_LOWAT). */
 function tcpStreamMemoryFree(sk: Sock, wake: number): boolean {
   const tp = sk as TcpSock;
-  return seqSub(tp.writeSeq, tp.sndNxt) * 2 ** wake < tcpNotsentLowat(tp);
+  return seqSub(tp.writeSeq, tp.sndNxt) * (1 << wake) < tcpNotsentLowat(tp);
 }
 
 // ---- the tables of pointers -----------------------------------------------------------------------------------------

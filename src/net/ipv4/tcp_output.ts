@@ -749,7 +749,8 @@ export function tcpTsoAutosize(sk: TcpSock, mssNow: number, minTsoSegs: number):
   const max = sk.skGsoMaxSize;
   let bytes = sk.skPacingRate / (1 << sk.skPacingShift);
   // Flows of a low RTT may burst more: min_rtt halves the share with every 2^tcp_tso_rtt_log microseconds.
-  const r = tcpMinRtt(sk) / 2 ** sk.net.ipv4.sysctlTcpTsoRttLog;
+  const rttLog = sk.net.ipv4.sysctlTcpTsoRttLog;
+  const r = rttLog < 31 ? tcpMinRtt(sk) / (1 << rttLog) : 0;
   if (r < 32) bytes += max >>> r;
   bytes = bytes < max ? Math.floor(bytes) : max;
   return Math.max(Math.floor(bytes / mssNow), minTsoSegs);
