@@ -124,8 +124,10 @@ export function tcpMarkSkbLost(sk: TcpSock, skb: number): void {
       sk.lost += pcount;
     }
   } else {
+    // R without L: an undo took the L away. What is lost now is that retransmission; the kernel lets its count leak.
+    if ((sacked & TCPCB_SACKED_RETRANS) !== 0) sk.retransOut -= pcount;
     sk.lostOut += pcount;
-    tcpSkbSetSacked(skb, sacked | TCPCB_LOST);
+    tcpSkbSetSacked(skb, (sacked & ~TCPCB_SACKED_RETRANS) | TCPCB_LOST);
     sk.lost += pcount;
   }
 }
