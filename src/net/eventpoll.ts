@@ -23,7 +23,8 @@ import {
   EPOLLWAKEUP,
 } from "../uapi/poll.ts";
 import type { Net } from "./core/net_namespace.ts";
-import type { SocketWaiter } from "./core/sock.ts";
+import type { SocketWaiter, WaitCallback } from "./core/sock.ts";
+import { wakeCallbacks } from "./core/sock.ts";
 import type { FileOperations } from "./socket.ts";
 import { File } from "./socket.ts";
 
@@ -39,7 +40,7 @@ const EPOLLEXCLUSIVE_OK_BITS: number =
 const EP_MAX_NESTS = 4;
 
 /** struct epitem: one file (by one descriptor) of an epoll instance. It stands in the file's wait queue. */
-class EpItem implements SocketWaiter {
+class EpItem implements WaitCallback {
   readonly ep: EventPoll;
   readonly file: File;
   readonly fd: number;
@@ -66,11 +67,11 @@ class EpItem implements SocketWaiter {
   }
 
   /** ep_poll_callback. */
-  wake(_events: number): void {
-    // Disarmed by EPOLLONESHOT.
-    if (this.mask === 0) return;
+  callback(events: number): boolean {
+    // A mask of 0 was disarmed by EPOLLONESHOT.
+    if ((events & this.mask) === 0) return false;
     if (!this.ready) this.ep.addReady(this);
-    this.ep.wakeUp();
+    return this.ep.wakeUp();
   }
 
   /** The file goes away. */
@@ -83,8 +84,9 @@ class EpItem implements SocketWaiter {
 export class EventPoll implements Wakeable {
   /** By descriptor; the same file may be here under several. */
   readonly items: Map<number, EpItem[]> = new Map();
-  /** Those who wait in epoll_wait, and epoll instances that watch this one. */
+  /** Those who wait in epoll_wait or poll, and the items of epoll instances that watch this one. */
   readonly waiters: SocketWaiter[] = [];
+  readonly callbacks: WaitCallback[] = [];
   wakePending = false;
   #head: EpItem | null = null;
   #tail: EpItem | null = null;
@@ -128,7 +130,7 @@ export class EventPoll implements Wakeable {
     if (list === undefined) this.items.set(fd, [epi]);
     else list.push(epi);
     file.fEp.add(epi);
-    file.fOp.waitQueue(file).push(epi);
+    file.fOp.waitCallbacks(file).push(epi);
     this.#checkNow(epi);
   }
 
@@ -142,13 +144,13 @@ export class EventPoll implements Wakeable {
   #checkNow(epi: EpItem): void {
     if ((epi.file.fOp.poll(epi.file) & epi.mask) === 0) return;
     if (!epi.ready) this.addReady(epi);
-    if (this.waiters.length !== 0) kernel.wake(this);
+    this.wakeUp();
   }
 
   /** ep_remove. */
   removeItem(epi: EpItem): void {
     this.#unlink(epi);
-    const queue = epi.file.fOp.waitQueue(epi.file);
+    const queue = epi.file.fOp.waitCallbacks(epi.file);
     const at = queue.indexOf(epi);
     if (at >= 0) queue.splice(at, 1);
     epi.file.fEp.delete(epi);
@@ -198,8 +200,16 @@ export class EventPoll implements Wakeable {
     return 0;
   }
 
-  /** Wakes one caller of epoll_wait, and every instance that watches this one. Outside of kernel context. */
-  wakeUp(): void {
+  /** Tells those who watch this instance, and those who wait for it. True when somebody waits. In kernel context. */
+  wakeUp(): boolean {
+    if (this.callbacks.length !== 0) wakeCallbacks(this.callbacks, EPOLLIN | EPOLLRDNORM);
+    if (this.waiters.length === 0) return false;
+    kernel.wake(this);
+    return true;
+  }
+
+  /** One caller of epoll_wait, and everybody who polls. Outside of kernel context. */
+  onWake(): void {
     let exclusive = 1;
     let left = this.waiters.length;
     for (let i = 0; left > 0 && i < this.waiters.length; left--) {
@@ -210,10 +220,6 @@ export class EventPoll implements Wakeable {
       }
       if (this.waiters[i] === w) i++;
     }
-  }
-
-  onWake(): void {
-    this.wakeUp();
   }
 
   release(): void {
@@ -229,6 +235,9 @@ const eventpollFops: FileOperations = {
   },
   waitQueue(file: File): SocketWaiter[] {
     return (file.privateData as EventPoll).waiters;
+  },
+  waitCallbacks(file: File): WaitCallback[] {
+    return (file.privateData as EventPoll).callbacks;
   },
   release(file: File): void {
     (file.privateData as EventPoll).release();

@@ -31,7 +31,7 @@ import { FIOCLEX, FIONBIO, FIONCLEX } from "../uapi/sockios.ts";
 import { msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
 import type { Net, PernetOperations } from "./core/net_namespace.ts";
 import { registerPernetSubsys } from "./core/net_namespace.ts";
-import type { OptVal, SockAddr, SocketWaiter } from "./core/sock.ts";
+import type { OptVal, SockAddr, SocketWaiter, WaitCallback } from "./core/sock.ts";
 import { ENOIOCTLCMD, ErrBox, Msghdr, Socket } from "./core/sock.ts";
 import { sockGetsockopt, sockSetsockopt } from "./core/sock_options.ts";
 
@@ -70,8 +70,9 @@ export function sockUnregister(family: number): void {
 export interface FileOperations {
   /** EPOLL* bits that are up now. */
   poll(file: File): number;
-  /** Who is told when they change; called outside of kernel context. */
+  /** Who is told when they change: outside of kernel context, and inside of it. */
   waitQueue(file: File): SocketWaiter[];
+  waitCallbacks(file: File): WaitCallback[];
   /** The last descriptor was closed. */
   release(file: File): void;
   ioctl?(file: File, cmd: number, arg: number): number;
@@ -192,6 +193,9 @@ const socketFileOps: FileOperations = {
   },
   waitQueue(file: File): SocketWaiter[] {
     return (file.privateData as Socket).waiters;
+  },
+  waitCallbacks(file: File): WaitCallback[] {
+    return (file.privateData as Socket).callbacks;
   },
   release(file: File): void {
     sockRelease(file.privateData as Socket);

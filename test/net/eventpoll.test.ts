@@ -158,7 +158,7 @@ test("closing the instance leaves no trace in the sockets", () => {
   sysClose(net, d);
   const file = net.files.get(a);
   expect(file?.fEp.size).toBe(0);
-  expect(file?.fOp.waitQueue(file)).toEqual([]);
+  expect(file?.fOp.waitCallbacks(file)).toEqual([]);
   expect(send()).toBe(1);
 });
 

@@ -31,7 +31,18 @@ export interface TestHost {
 export function testKernel(seed = 1): { kernel: Kernel; clock: TestClock } {
   const clock = new TestClock();
   const machine = createMachineSync({ memoryBytes: 64 * 1024 * 1024 });
-  return { kernel: startKernel(machine, clock, seededRandom(seed)), clock };
+  const kernel = startKernel(machine, clock, seededRandom(seed));
+  // As an event loop does: whoever waits is woken by the next turn, though the clock stands still.
+  let scheduled = false;
+  kernel.onWork = (): void => {
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      if (kernel.nextDeadline() <= kernel.now) kernel.run();
+    });
+  };
+  return { kernel, clock };
 }
 
 /** A host whose loopback device is up. */

@@ -212,6 +212,8 @@ export class Socket implements Wakeable {
   /** EPOLL* bits that were signalled since the last onWake (sk_wake_async / wake_up_poll keys). */
   wakeEvents = 0;
   readonly waiters: SocketWaiter[] = [];
+  /** Entries whose function runs at once, in kernel context: epoll items. */
+  readonly callbacks: WaitCallback[] = [];
 
   constructor(net: Net, type: number) {
     this.net = net;
@@ -245,6 +247,24 @@ export interface SocketWaiter {
   /** One event wakes one exclusive waiter (WQ_FLAG_EXCLUSIVE). */
   exclusive?: boolean;
   wake(events: number): void;
+}
+
+/** An entry of a wait queue with a function of its own (ep_poll_callback). It must not add or remove entries. */
+export interface WaitCallback {
+  readonly exclusive: boolean;
+  /** Runs inside of kernel context. True when it woke somebody: then the event is used up for other exclusive entries. */
+  callback(events: number): boolean;
+}
+
+/** __wake_up_common over functions. */
+/* notrace */
+export function wakeCallbacks(callbacks: readonly WaitCallback[], events: number): void {
+  let exclusive = 1;
+  for (let i = 0; i < callbacks.length; i++) {
+    const w = callbacks[i] as WaitCallback;
+    if (w.exclusive && exclusive === 0) continue;
+    if (w.callback(events) && w.exclusive) exclusive--;
+  }
 }
 
 /** struct sock. Ports and addresses are numbers in host order. */
@@ -714,11 +734,13 @@ export function sockDisableTimestamp(sk: Sock, flags: number): void {
 
 // ---- wakeups --------------------------------------------------------------------------------------------------------
 
-/** wake_up_interruptible_poll on the socket's wait queue: the waiters run when the outermost context ends. */
+/** wake_up_interruptible_poll on the socket's wait queue: callbacks run now, waiters outside of kernel context. */
 /* notrace */
 function sockWakeUp(sk: Sock, events: number): void {
   const sock = sk.skSocket;
-  if (sock === null || sock.waiters.length === 0) return;
+  if (sock === null) return;
+  if (sock.callbacks.length !== 0) wakeCallbacks(sock.callbacks, events);
+  if (sock.waiters.length === 0) return;
   sock.wakeEvents |= events;
   kernel.wake(sock);
 }
