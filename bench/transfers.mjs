@@ -1,8 +1,9 @@
 // What the benchmarks of this folder run: transfers between two hosts of one kernel, system call by system call, so that
 // nothing but the stack is timed. A `stack` is a built library: several builds can be loaded into one process, which is
 // the only way to compare them on a machine whose speed wanders.
-import { pathToFileURL } from "node:url";
+
 import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 
 const EAGAIN = 11;
 const EINPROGRESS = 115;
@@ -194,9 +195,24 @@ export const CASES = [
   { name: "rtl819x", unit: GBIT, link: { driver: "rtl819x" }, run: (p, s) => gbit(p, 32 * MIB * s) },
   { name: "veth-frames", unit: GBIT, link: { driver: "veth", offload: false }, run: (p, s) => gbit(p, 32 * MIB * s) },
   { name: "veth-offload", unit: GBIT, link: { driver: "veth" }, run: (p, s) => gbit(p, 128 * MIB * s) },
-  { name: "udp-64", unit: "datagrams/s", link: { driver: "veth" }, run: (p, s) => rate(50_000 * s, (n) => p.datagrams(n)) },
-  { name: "tcp-pingpong", unit: "round trips/s", link: { driver: "veth" }, run: (p, s) => rate(10_000 * s, (n) => p.pingPong(n)) },
-  { name: "tcp-connect", unit: "connections/s", link: { driver: "veth" }, run: (p, s) => rate(2_000 * s, (n) => p.connections(n)) },
+  {
+    name: "udp-64",
+    unit: "datagrams/s",
+    link: { driver: "veth" },
+    run: (p, s) => rate(50_000 * s, (n) => p.datagrams(n)),
+  },
+  {
+    name: "tcp-pingpong",
+    unit: "round trips/s",
+    link: { driver: "veth" },
+    run: (p, s) => rate(10_000 * s, (n) => p.pingPong(n)),
+  },
+  {
+    name: "tcp-connect",
+    unit: "connections/s",
+    link: { driver: "veth" },
+    run: (p, s) => rate(2_000 * s, (n) => p.connections(n)),
+  },
 ];
 
 function gbit(pair, bytes) {
@@ -228,7 +244,11 @@ export function bootstrapMedian(values, rounds = 2000, seed = 1) {
     medians.push(median(sample));
   }
   medians.sort((x, y) => x - y);
-  return { median: median(values), low: medians[Math.floor(rounds * 0.025)], high: medians[Math.ceil(rounds * 0.975) - 1] };
+  return {
+    median: median(values),
+    low: medians[Math.floor(rounds * 0.025)],
+    high: medians[Math.ceil(rounds * 0.975) - 1],
+  };
 }
 
 /** Alternates two runs, each time in another order, and returns the ratios of their times (second over first). */

@@ -131,8 +131,7 @@ function parametersOf(fn) {
     const rest = target.type === "RestElement";
     const bound = rest ? target.argument : target;
     // A destructured parameter has no name to pass on: all of them are taken from `arguments` then.
-    if (bound.type !== "Identifier")
-      return { names: fn.params.map((_, i) => `arg${i}`), values: "...arguments" };
+    if (bound.type !== "Identifier") return { names: fn.params.map((_, i) => `arg${i}`), values: "...arguments" };
     names.push(bound.name);
     values.push(rest ? `...${bound.name}` : bound.name);
   }
