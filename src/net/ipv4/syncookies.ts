@@ -254,5 +254,7 @@ export function cookieV4Check(sk: TcpSock, skb: number): TcpSock | null {
     kfreeSkbReason(skb, SKB_DROP_REASON_NO_SOCKET);
     return null;
   }
+  // ip_queue_xmit takes the addresses from it; others have it from inet_csk_route_child_sock.
+  Object.assign(child.corkFl, cookieFl);
   return child;
 }

@@ -1,17 +1,21 @@
 /** ARP, ICMP, UDP, fragments and forwarding, from the wire: RFC 826, RFC 792, RFC 768, RFC 791, RFC 1122 §3, RFC 1812. */
 
 import { describe, expect, it } from "vitest";
+import { IP_RECVERR, IPPROTO_IP } from "../../../src/uapi/in.ts";
+import { MSG_PEEK, MSG_TRUNC, SO_BROADCAST, SOL_SOCKET } from "../../../src/uapi/socket.ts";
 import type { Other } from "./peer.ts";
 import { errName, HOST, HOST_MAC, PEER, Peer, pattern, sum16 } from "./peer.ts";
-import { IP_RECVERR, IPPROTO_IP } from "../../../src/uapi/in.ts";
-import { MSG_PEEK, MSG_TRUNC, SOL_SOCKET, SO_BROADCAST } from "../../../src/uapi/socket.ts";
 
 /** "11/0" of an ICMP message. */
-const icmpOf = (o: Other | undefined): string => (o === undefined || o.proto !== 1 ? "none" : `${o.data[0]}/${o.data[1]}`);
+const icmpOf = (o: Other | undefined): string =>
+  o === undefined || o.proto !== 1 ? "none" : `${o.data[0]}/${o.data[1]}`;
 
 /** The state of the neighbour `addr` in `ip neigh`. */
 function nud(p: Peer, addr = "10.7.0.1"): string {
-  const line = p.host.ip("neigh show").split("\n").find((l) => l.startsWith(`${addr} `));
+  const line = p.host
+    .ip("neigh show")
+    .split("\n")
+    .find((l) => l.startsWith(`${addr} `));
   return line === undefined ? "NONE" : (line.trim().split(" ").at(-1) as string);
 }
 
@@ -77,7 +81,9 @@ describe("RFC 826: ARP", () => {
     p.mark();
     p.write(fd, 10);
     p.sleep(5000);
-    expect(p.arps.map((a) => Math.round((a.at - p.t0) / 1000))).toEqual([0, 1000, 2000].map((t) => expect.closeTo(t, -1)));
+    expect(p.arps.map((a) => Math.round((a.at - p.t0) / 1000))).toEqual(
+      [0, 1000, 2000].map((t) => expect.closeTo(t, -1)),
+    );
     expect(p.packets()).toEqual([]);
     expect(nud(p)).toBe("FAILED");
     expect(p.soError(fd)).toBe("EHOSTUNREACH");
@@ -114,7 +120,9 @@ describe("RFC 826: ARP", () => {
     expect(p.arps).toMatchObject([{ op: 1, dst: "02:00:00:09:09:09" }]);
     p.sleep(4000);
     expect(nud(p)).toBe("FAILED");
-    expect(p.arps.map((a) => Math.round((a.at - p.t0) / 1000))).toEqual([5000, 6000, 7000].map((t) => expect.closeTo(t, -1)));
+    expect(p.arps.map((a) => Math.round((a.at - p.t0) / 1000))).toEqual(
+      [5000, 6000, 7000].map((t) => expect.closeTo(t, -1)),
+    );
   });
 
   it("RFC 4861 §7.3.3: an answer in PROBE makes it REACHABLE", async () => {
@@ -161,7 +169,11 @@ describe("RFC 792, RFC 1122 §3.2.2: ICMP", () => {
     expect(p.packets()).toEqual([]);
     p.ip(1, b.subarray(0, 1480), { id: 77, frag: 0x2000 });
     const out = p.packets();
-    expect(out.map((o) => [o.fragOff, o.data.length, o.mf])).toEqual([[0, 1480, true], [1480, 1480, true], [2960, 48, false]]);
+    expect(out.map((o) => [o.fragOff, o.data.length, o.mf])).toEqual([
+      [0, 1480, true],
+      [1480, 1480, true],
+      [2960, 48, false],
+    ]);
     expect(new Set(out.map((o) => o.id)).size).toBe(1);
     const got = out.flatMap((o) => [...o.data]);
     expect(got.slice(8)).toEqual([...pattern(3000)]);
@@ -338,7 +350,11 @@ describe("RFC 768: UDP", () => {
     const fd = p.udpSocket(9000, { family: 2, addr: PEER, port: 9 });
     expect(p.write(fd, 4000)).toBe(4000);
     const out = p.packets();
-    expect(out.map((o) => [o.fragOff, o.data.length, o.mf])).toEqual([[0, 1480, true], [1480, 1480, true], [2960, 1048, false]]);
+    expect(out.map((o) => [o.fragOff, o.data.length, o.mf])).toEqual([
+      [0, 1480, true],
+      [1480, 1480, true],
+      [2960, 1048, false],
+    ]);
     expect(out.flatMap((o) => [...o.data]).slice(8)).toEqual([...pattern(4000)]);
   });
 
@@ -377,9 +393,25 @@ describe("RFC 768: UDP", () => {
 
   const errors: [string, (p: Peer) => number, string | number][] = [
     ["send without a destination", (p) => p.host.sys.send(p.udpSocket(90), pattern(1), 1, 0), "EDESTADDRREQ"],
-    ["send to port 0", (p) => p.host.sys.sendto(p.udpSocket(90), pattern(1), 1, 0, { family: 2, addr: PEER, port: 0 }), "EINVAL"],
-    ["send to a broadcast address", (p) => p.host.sys.sendto(p.udpSocket(90), pattern(1), 1, 0, { family: 2, addr: 0x0a0700ff, port: 9 }), "EACCES"],
-    ["the same with SO_BROADCAST", (p) => { const fd = p.udpSocket(90); p.setopt(fd, SOL_SOCKET, SO_BROADCAST, 1); return p.host.sys.sendto(fd, pattern(1), 1, 0, { family: 2, addr: 0x0a0700ff, port: 9 }); }, 1],
+    [
+      "send to port 0",
+      (p) => p.host.sys.sendto(p.udpSocket(90), pattern(1), 1, 0, { family: 2, addr: PEER, port: 0 }),
+      "EINVAL",
+    ],
+    [
+      "send to a broadcast address",
+      (p) => p.host.sys.sendto(p.udpSocket(90), pattern(1), 1, 0, { family: 2, addr: 0x0a0700ff, port: 9 }),
+      "EACCES",
+    ],
+    [
+      "the same with SO_BROADCAST",
+      (p) => {
+        const fd = p.udpSocket(90);
+        p.setopt(fd, SOL_SOCKET, SO_BROADCAST, 1);
+        return p.host.sys.sendto(fd, pattern(1), 1, 0, { family: 2, addr: 0x0a0700ff, port: 9 });
+      },
+      1,
+    ],
   ];
   it.each(errors)("errno: %s", async (_n, fn, want) => {
     const p = await Peer.create();
@@ -450,7 +482,10 @@ describe("RFC 1812: forwarding between two cards", () => {
     const p = await router();
     p.host.ip("link set eth1 mtu 600");
     p.udp(1, 2, pattern(1000), { dst: FAR });
-    expect(p.packets().map((o) => [o.dev, o.fragOff, o.data.length, o.mf])).toEqual([["eth1", 0, 576, true], ["eth1", 576, 432, false]]);
+    expect(p.packets().map((o) => [o.dev, o.fragOff, o.data.length, o.mf])).toEqual([
+      ["eth1", 0, 576, true],
+      ["eth1", 576, 432, false],
+    ]);
   });
 
   it("a broadcast on one network does not reach the other", async () => {

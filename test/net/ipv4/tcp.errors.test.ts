@@ -1,9 +1,9 @@
 /** Refusals, aborts, ICMP errors, path MTU, and what a program is told: RFC 9293 §3.9, RFC 1122 §4.2.3.9, RFC 5927, RFC 1191. */
 
 import { describe, expect, it } from "vitest";
-import { errName, HOST, PEER, Peer } from "./peer.ts";
-import { SHUT_WR, SO_LINGER, SO_REUSEADDR, SOCK_DGRAM, SOL_SOCKET } from "../../../src/uapi/socket.ts";
 import { IP_MTU, IP_RECVERR, IPPROTO_IP } from "../../../src/uapi/in.ts";
+import { SHUT_WR, SO_LINGER, SO_REUSEADDR, SOCK_DGRAM, SOL_SOCKET } from "../../../src/uapi/socket.ts";
+import { errName, HOST, PEER, Peer } from "./peer.ts";
 
 const PLAIN = { mss: 1000 };
 
@@ -116,9 +116,23 @@ describe("listen and accept", () => {
   });
 
   const binds: [string, (p: Peer, fd: number) => number, string | number][] = [
-    ["of a port in use", (p, fd) => (p.listen(80), p.host.sys.bind(fd, { family: 2, addr: 0, port: 80 })), "EADDRINUSE"],
-    ["of a foreign address", (p, fd) => p.host.sys.bind(fd, { family: 2, addr: 0x01020304, port: 80 }), "EADDRNOTAVAIL"],
-    ["twice", (p, fd) => (p.host.sys.bind(fd, { family: 2, addr: 0, port: 81 }), p.host.sys.bind(fd, { family: 2, addr: 0, port: 82 })), "EINVAL"],
+    [
+      "of a port in use",
+      (p, fd) => (p.listen(80), p.host.sys.bind(fd, { family: 2, addr: 0, port: 80 })),
+      "EADDRINUSE",
+    ],
+    [
+      "of a foreign address",
+      (p, fd) => p.host.sys.bind(fd, { family: 2, addr: 0x01020304, port: 80 }),
+      "EADDRNOTAVAIL",
+    ],
+    [
+      "twice",
+      (p, fd) => (
+        p.host.sys.bind(fd, { family: 2, addr: 0, port: 81 }), p.host.sys.bind(fd, { family: 2, addr: 0, port: 82 })
+      ),
+      "EINVAL",
+    ],
     ["of another family", (p, fd) => p.host.sys.bind(fd, { family: 10, addr: HOST, port: 80 }), "EAFNOSUPPORT"],
     ["of our address", (p, fd) => p.host.sys.bind(fd, { family: 2, addr: HOST, port: 80 }), 0],
   ];
@@ -157,11 +171,33 @@ describe("errno of connect, send and receive", () => {
   const table: [string, (p: Peer, fd: number) => string | number, string | number][] = [
     ["send before connect", (p, fd) => p.write(fd, 1), "EPIPE"],
     ["recv before connect", (p, fd) => p.read(fd), "ENOTCONN"],
-    ["getpeername before connect", (p, fd) => errName(p.host.sys.getpeername(fd, { family: 0, addr: 0, port: 0 })), "ENOTCONN"],
-    ["connect to a broadcast address", (p, fd) => errName(p.host.sys.connect(fd, { family: 2, addr: 0x0a0700ff, port: 1 })), "ENETUNREACH"],
-    ["connect with the wrong family", (p, fd) => errName(p.host.sys.connect(fd, { family: 10, addr: PEER, port: 1 })), "EAFNOSUPPORT"],
-    ["connect without a route", (p, fd) => (p.host.ip("route del default"), errName(p.host.sys.connect(fd, { family: 2, addr: 0x08080808, port: 1 }))), "ENETUNREACH"],
-    ["connect on a listener", (p) => errName(p.host.sys.connect(p.listen(90), { family: 2, addr: PEER, port: 1 })), "EISCONN"],
+    [
+      "getpeername before connect",
+      (p, fd) => errName(p.host.sys.getpeername(fd, { family: 0, addr: 0, port: 0 })),
+      "ENOTCONN",
+    ],
+    [
+      "connect to a broadcast address",
+      (p, fd) => errName(p.host.sys.connect(fd, { family: 2, addr: 0x0a0700ff, port: 1 })),
+      "ENETUNREACH",
+    ],
+    [
+      "connect with the wrong family",
+      (p, fd) => errName(p.host.sys.connect(fd, { family: 10, addr: PEER, port: 1 })),
+      "EAFNOSUPPORT",
+    ],
+    [
+      "connect without a route",
+      (p, fd) => (
+        p.host.ip("route del default"), errName(p.host.sys.connect(fd, { family: 2, addr: 0x08080808, port: 1 }))
+      ),
+      "ENETUNREACH",
+    ],
+    [
+      "connect on a listener",
+      (p) => errName(p.host.sys.connect(p.listen(90), { family: 2, addr: PEER, port: 1 })),
+      "EISCONN",
+    ],
     ["listen on a connected socket", (p) => errName(p.host.sys.listen(p.connected(PLAIN).fd, 1)), "EINVAL"],
     ["recv on a listener", (p) => p.read(p.listen(90)), "ENOTCONN"],
     ["send on a listener", (p) => p.write(p.listen(90), 1), "EPIPE"],
@@ -212,15 +248,74 @@ describe("poll", () => {
   const table: [string, (p: Peer) => number, string][] = [
     ["a new socket", (p) => p.socket(), "OUT HUP"],
     ["a listener", (p) => p.listen(80), ""],
-    ["a listener with a connection", (p) => { const l = p.listen(80); p.conn(80).open(PLAIN); return l; }, "IN"],
+    [
+      "a listener with a connection",
+      (p) => {
+        const l = p.listen(80);
+        p.conn(80).open(PLAIN);
+        return l;
+      },
+      "IN",
+    ],
     ["SYN-SENT", (p) => (p.conn(0, 7), p.connect(7)), ""],
     ["ESTABLISHED", (p) => p.accepted(PLAIN).fd, "OUT"],
-    ["ESTABLISHED with data", (p) => { const { c, fd } = p.accepted(PLAIN); c.send("P.", { len: 1 }); return fd; }, "IN OUT"],
-    ["CLOSE-WAIT", (p) => { const { c, fd } = p.accepted(PLAIN); c.send("F."); return fd; }, "IN OUT RDHUP"],
-    ["FIN-WAIT-1", (p) => { const { fd } = p.accepted(PLAIN); p.shutdown(fd, SHUT_WR); return fd; }, "OUT"],
-    ["FIN-WAIT-2", (p) => { const { c, fd } = p.accepted(PLAIN); p.shutdown(fd, SHUT_WR); c.send("."); return fd; }, "OUT"],
-    ["TIME-WAIT", (p) => { const { c, fd } = p.accepted(PLAIN); p.shutdown(fd, SHUT_WR); c.send("F."); return fd; }, "IN OUT HUP RDHUP"],
-    ["LAST-ACK", (p) => { const { c, fd } = p.accepted(PLAIN); c.send("F."); p.shutdown(fd, SHUT_WR); return fd; }, "IN OUT HUP RDHUP"],
+    [
+      "ESTABLISHED with data",
+      (p) => {
+        const { c, fd } = p.accepted(PLAIN);
+        c.send("P.", { len: 1 });
+        return fd;
+      },
+      "IN OUT",
+    ],
+    [
+      "CLOSE-WAIT",
+      (p) => {
+        const { c, fd } = p.accepted(PLAIN);
+        c.send("F.");
+        return fd;
+      },
+      "IN OUT RDHUP",
+    ],
+    [
+      "FIN-WAIT-1",
+      (p) => {
+        const { fd } = p.accepted(PLAIN);
+        p.shutdown(fd, SHUT_WR);
+        return fd;
+      },
+      "OUT",
+    ],
+    [
+      "FIN-WAIT-2",
+      (p) => {
+        const { c, fd } = p.accepted(PLAIN);
+        p.shutdown(fd, SHUT_WR);
+        c.send(".");
+        return fd;
+      },
+      "OUT",
+    ],
+    [
+      "TIME-WAIT",
+      (p) => {
+        const { c, fd } = p.accepted(PLAIN);
+        p.shutdown(fd, SHUT_WR);
+        c.send("F.");
+        return fd;
+      },
+      "IN OUT HUP RDHUP",
+    ],
+    [
+      "LAST-ACK",
+      (p) => {
+        const { c, fd } = p.accepted(PLAIN);
+        c.send("F.");
+        p.shutdown(fd, SHUT_WR);
+        return fd;
+      },
+      "IN OUT HUP RDHUP",
+    ],
   ];
   it.each(table)("%s", async (_n, make, want) => {
     const p = await Peer.create();

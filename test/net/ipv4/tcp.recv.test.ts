@@ -1,8 +1,6 @@
 /** How the host acknowledges, and what a program reads: RFC 9293 §3.8.6.3, RFC 5681 §4.2, RFC 2018, RFC 2883, RFC 6093. */
 
 import { describe, expect, it } from "vitest";
-import type { Conn } from "./peer.ts";
-import { Peer } from "./peer.ts";
 import {
   MSG_OOB,
   MSG_PEEK,
@@ -15,6 +13,8 @@ import {
 } from "../../../src/uapi/socket.ts";
 import { SIOCATMARK, SIOCINQ, SIOCOUTQ } from "../../../src/uapi/sockios.ts";
 import { TCP_QUICKACK } from "../../../src/uapi/tcp.ts";
+import type { Conn } from "./peer.ts";
+import { Peer } from "./peer.ts";
 
 const SACK = { mss: 1000, sackOk: true };
 const PLAIN = { mss: 1000 };
@@ -142,12 +142,60 @@ describe("RFC 5681 §4.2: acknowledging", () => {
 describe("RFC 2018, RFC 2883: SACK", () => {
   const blocks: [string, [number, number][], string][] = [
     ["§4: a block for an isolated segment", [[1001, 1000]], "1001:2001"],
-    ["§4: adjacent segments join", [[1001, 1000], [2001, 1000]], "1001:3001"],
-    ["§4: the newest block comes first", [[1001, 1000], [3001, 1000]], "3001:4001 1001:2001"],
-    ["§4: and then those that were reported before", [[1001, 1000], [3001, 1000], [5001, 1000]], "5001:6001 3001:4001 1001:2001"],
-    ["§4: a block that grows comes first again", [[1001, 1000], [3001, 1000], [2001, 500]], "1001:2501 3001:4001"],
-    ["§3: four blocks at most", [[1001, 1], [2001, 1], [3001, 1], [4001, 1], [5001, 1]], "5001:5002 4001:4002 3001:3002 2001:2002"],
-    ["a filler joins two blocks", [[1001, 1000], [3001, 1000], [2001, 1000]], "1001:4001"],
+    [
+      "§4: adjacent segments join",
+      [
+        [1001, 1000],
+        [2001, 1000],
+      ],
+      "1001:3001",
+    ],
+    [
+      "§4: the newest block comes first",
+      [
+        [1001, 1000],
+        [3001, 1000],
+      ],
+      "3001:4001 1001:2001",
+    ],
+    [
+      "§4: and then those that were reported before",
+      [
+        [1001, 1000],
+        [3001, 1000],
+        [5001, 1000],
+      ],
+      "5001:6001 3001:4001 1001:2001",
+    ],
+    [
+      "§4: a block that grows comes first again",
+      [
+        [1001, 1000],
+        [3001, 1000],
+        [2001, 500],
+      ],
+      "1001:2501 3001:4001",
+    ],
+    [
+      "§3: four blocks at most",
+      [
+        [1001, 1],
+        [2001, 1],
+        [3001, 1],
+        [4001, 1],
+        [5001, 1],
+      ],
+      "5001:5002 4001:4002 3001:3002 2001:2002",
+    ],
+    [
+      "a filler joins two blocks",
+      [
+        [1001, 1000],
+        [3001, 1000],
+        [2001, 1000],
+      ],
+      "1001:4001",
+    ],
   ];
   it.each(blocks)("RFC 2018 %s", async (_name, segs, want) => {
     const p = await Peer.create();
@@ -177,10 +225,38 @@ describe("RFC 2018, RFC 2883: SACK", () => {
   });
 
   const dsack: [string, [number, number][], string][] = [
-    ["§4.1.1: a duplicate of delivered data", [[1, 1000], [1, 1000]], "ack 1001 sack 1:1001"],
-    ["§4.2.1: a duplicate beyond the cumulative ACK", [[1001, 1000], [1001, 1000]], "ack 1 sack 1001:2001 1001:2001"],
-    ["§4.1.2: half of it delivered before", [[1, 500], [1, 1000]], "ack 1001 sack 1:501"],
-    ["§4.2.2: a partial duplicate in the queue", [[1001, 1000], [1501, 1000]], "ack 1 sack 1501:2001 1001:2501"],
+    [
+      "§4.1.1: a duplicate of delivered data",
+      [
+        [1, 1000],
+        [1, 1000],
+      ],
+      "ack 1001 sack 1:1001",
+    ],
+    [
+      "§4.2.1: a duplicate beyond the cumulative ACK",
+      [
+        [1001, 1000],
+        [1001, 1000],
+      ],
+      "ack 1 sack 1001:2001 1001:2001",
+    ],
+    [
+      "§4.1.2: half of it delivered before",
+      [
+        [1, 500],
+        [1, 1000],
+      ],
+      "ack 1001 sack 1:501",
+    ],
+    [
+      "§4.2.2: a partial duplicate in the queue",
+      [
+        [1001, 1000],
+        [1501, 1000],
+      ],
+      "ack 1 sack 1501:2001 1001:2501",
+    ],
   ];
   it.each(dsack)("RFC 2883 %s", async (_name, segs, want) => {
     const p = await Peer.create();

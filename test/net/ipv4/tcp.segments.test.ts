@@ -1,9 +1,9 @@
 /** RFC 9293 §3.10.7, RFC 5961, RFC 7323: which segments are taken, which are answered, which change nothing. */
 
 import { describe, expect, it } from "vitest";
+import { SHUT_WR } from "../../../src/uapi/socket.ts";
 import type { Conn, Options, Out } from "./peer.ts";
 import { errName, Peer } from "./peer.ts";
-import { SHUT_WR } from "../../../src/uapi/socket.ts";
 
 const STATES = ["ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2", "CLOSE_WAIT", "CLOSING", "LAST_ACK", "TIME_WAIT"] as const;
 type State = (typeof STATES)[number];
@@ -79,7 +79,12 @@ describe("RFC 5961 §3.2: RST in a synchronized state", () => {
     });
   }
 
-  const errors: [State, string][] = [["ESTABLISHED", "ECONNRESET"], ["FIN_WAIT1", "ECONNRESET"], ["FIN_WAIT2", "ECONNRESET"], ["CLOSE_WAIT", "EPIPE"]];
+  const errors: [State, string][] = [
+    ["ESTABLISHED", "ECONNRESET"],
+    ["FIN_WAIT1", "ECONNRESET"],
+    ["FIN_WAIT2", "ECONNRESET"],
+    ["CLOSE_WAIT", "EPIPE"],
+  ];
   it.each(errors)("RFC 9293 §3.10.7.4 second: the reset in %s is reported as %s", async (state, error) => {
     const { p, c, fd } = await inState(state);
     c.send("R");
@@ -124,13 +129,66 @@ describe("RFC 5961 §3.2: RST in a synchronized state", () => {
 
 describe("RFC 9293 §3.10.7.4: text", () => {
   const overlap: [string, [number, number][], number][] = [
-    ["an exact duplicate", [[1, 100], [1, 100]], 100],
-    ["a left overlap", [[1, 100], [51, 100]], 150],
-    ["a superset", [[1, 100], [1, 200]], 200],
-    ["a superset of a queued segment", [[101, 50], [1, 300]], 300],
-    ["two holes filled in reverse", [[201, 100], [101, 100], [1, 100]], 300],
-    ["overlapping out-of-order segments", [[101, 100], [151, 100], [51, 100], [1, 60]], 250],
-    ["a queued segment that lies in another", [[51, 200], [101, 50], [1, 50]], 250],
+    [
+      "an exact duplicate",
+      [
+        [1, 100],
+        [1, 100],
+      ],
+      100,
+    ],
+    [
+      "a left overlap",
+      [
+        [1, 100],
+        [51, 100],
+      ],
+      150,
+    ],
+    [
+      "a superset",
+      [
+        [1, 100],
+        [1, 200],
+      ],
+      200,
+    ],
+    [
+      "a superset of a queued segment",
+      [
+        [101, 50],
+        [1, 300],
+      ],
+      300,
+    ],
+    [
+      "two holes filled in reverse",
+      [
+        [201, 100],
+        [101, 100],
+        [1, 100],
+      ],
+      300,
+    ],
+    [
+      "overlapping out-of-order segments",
+      [
+        [101, 100],
+        [151, 100],
+        [51, 100],
+        [1, 60],
+      ],
+      250,
+    ],
+    [
+      "a queued segment that lies in another",
+      [
+        [51, 200],
+        [101, 50],
+        [1, 50],
+      ],
+      250,
+    ],
   ];
   it.each(overlap)("%s", async (_name, segs, total) => {
     const p = await Peer.create();
@@ -278,16 +336,19 @@ describe("options of the SYN", () => {
     ["timestamps", { ts: [1000, 0] }, { sackOk: undefined, wscale: undefined }],
     ["a window scale", { wscale: 2 }, { sackOk: undefined, ts: undefined, wscale: 10 }],
   ];
-  it.each(offers)("RFC 7323 §1.3, RFC 2018 §2: only what the SYN offered comes with the SYN-ACK: %s", async (_n, o, want) => {
-    const p = await Peer.create();
-    p.listen(80);
-    const c = p.conn(80);
-    c.send("S", { mss: 1000, ...o });
-    const synAck = c.out()[0];
-    expect(synAck?.mss).toBe(1460);
-    for (const [k, v] of Object.entries(want)) expect([k, (synAck as never)[k]]).toEqual([k, v]);
-    if (o.ts !== undefined) expect(synAck?.ts?.[1]).toBe(1000);
-  });
+  it.each(offers)(
+    "RFC 7323 §1.3, RFC 2018 §2: only what the SYN offered comes with the SYN-ACK: %s",
+    async (_n, o, want) => {
+      const p = await Peer.create();
+      p.listen(80);
+      const c = p.conn(80);
+      c.send("S", { mss: 1000, ...o });
+      const synAck = c.out()[0];
+      expect(synAck?.mss).toBe(1460);
+      for (const [k, v] of Object.entries(want)) expect([k, (synAck as never)[k]]).toEqual([k, v]);
+      if (o.ts !== undefined) expect(synAck?.ts?.[1]).toBe(1000);
+    },
+  );
 
   const mss: [string, Options, number, number][] = [
     ["RFC 9293 §3.7.1: without an MSS option segments have 536 bytes", {}, 1500, 536],
@@ -304,7 +365,13 @@ describe("options of the SYN", () => {
     expect(c.out()[0]?.len).toBe(want);
   });
 
-  const scales: [number, number][] = [[0, 0], [3, 3], [14, 14], [15, 14], [255, 14]];
+  const scales: [number, number][] = [
+    [0, 0],
+    [3, 3],
+    [14, 14],
+    [15, 14],
+    [255, 14],
+  ];
   it.each(scales)("RFC 7323 §2.3: a shift of %i is used as %i", async (offered, used) => {
     const p = await Peer.create();
     const { c, fd } = p.accepted({ mss: 1000, wscale: offered }, 60000);
@@ -324,7 +391,16 @@ describe("options of the SYN", () => {
   });
 
   it("RFC 9293 §3.1: unknown and malformed options do no harm", async () => {
-    for (const raw of [[254, 6, 1, 2, 3, 4], [254, 0, 0, 0], [254, 200, 1, 1], [2, 3, 1], [3, 2, 9, 9], [8, 9, 1, 1, 1, 1, 1, 1], [5, 3, 1, 1], [0, 2, 4, 5]]) {
+    for (const raw of [
+      [254, 6, 1, 2, 3, 4],
+      [254, 0, 0, 0],
+      [254, 200, 1, 1],
+      [2, 3, 1],
+      [3, 2, 9, 9],
+      [8, 9, 1, 1, 1, 1, 1, 1],
+      [5, 3, 1, 1],
+      [0, 2, 4, 5],
+    ]) {
       const p = await Peer.create();
       p.listen(80);
       const c = p.conn(80);

@@ -1,7 +1,6 @@
 /** What the host sends, and when: RFC 9293 §3.7, §3.8, RFC 6298, RFC 6582, RFC 6675, RFC 8985, RFC 1122 §4.2.3. */
 
 import { describe, expect, it } from "vitest";
-import { Peer } from "./peer.ts";
 import { MSG_MORE, SO_KEEPALIVE, SO_RCVBUF, SOL_SOCKET, SOL_TCP } from "../../../src/uapi/socket.ts";
 import {
   TCP_CORK,
@@ -13,6 +12,7 @@ import {
   TCP_SYNCNT,
   TCP_USER_TIMEOUT,
 } from "../../../src/uapi/tcp.ts";
+import { Peer } from "./peer.ts";
 
 const SACK = { mss: 1000, sackOk: true };
 const PLAIN = { mss: 1000 };
@@ -41,7 +41,8 @@ describe("RFC 6298: the retransmission timer", () => {
     p.sleep(1_044_500);
     expect(p.state(fd)).toBe("ESTABLISHED");
     expect(c.times()).toEqual([
-      0, 200, 600, 1400, 3000, 6200, 12600, 25400, 51000, 102200, 204600, 324600, 444600, 564600, 684600, 804600, 924600,
+      0, 200, 600, 1400, 3000, 6200, 12600, 25400, 51000, 102200, 204600, 324600, 444600, 564600, 684600, 804600,
+      924600,
     ]);
     p.sleep(200);
     expect(p.state(fd)).toBe("CLOSE");
@@ -125,7 +126,12 @@ describe("RFC 6928, RFC 5681: the congestion window", () => {
     const p = await Peer.create();
     const { c, fd } = p.accepted(PLAIN, 4000);
     p.write(fd, 20_000);
-    expect(c.text().map((t) => t.split(" ")[1])).toEqual(["1:1001(1000)", "1001:2001(1000)", "2001:3001(1000)", "3001:4001(1000)"]);
+    expect(c.text().map((t) => t.split(" ")[1])).toEqual([
+      "1:1001(1000)",
+      "1001:2001(1000)",
+      "2001:3001(1000)",
+      "3001:4001(1000)",
+    ]);
   });
 });
 
@@ -150,9 +156,27 @@ describe("fast retransmit and recovery", () => {
     c.out();
     p.sleep(50);
     c.send(".", { ack: 1, sack: [[1001, 2001]] });
-    c.send(".", { ack: 1, sack: [[3001, 4001], [1001, 2001]] });
-    c.send(".", { ack: 1, sack: [[3001, 6001], [1001, 2001]] });
-    c.send(".", { ack: 1, sack: [[3001, 8001], [1001, 2001]] });
+    c.send(".", {
+      ack: 1,
+      sack: [
+        [3001, 4001],
+        [1001, 2001],
+      ],
+    });
+    c.send(".", {
+      ack: 1,
+      sack: [
+        [3001, 6001],
+        [1001, 2001],
+      ],
+    });
+    c.send(".", {
+      ack: 1,
+      sack: [
+        [3001, 8001],
+        [1001, 2001],
+      ],
+    });
     p.sleep(5);
     expect(c.text()).toEqual([". 1:1001(1000) ack 1", ". 2001:3001(1000) ack 1"]);
     c.send(".", { ack: 8001 });
@@ -218,7 +242,13 @@ describe("fast retransmit and recovery", () => {
     p.write(fd, 3000);
     c.out();
     p.sleep(50);
-    for (const b of [[5001, 9001], [3001, 1001], [-5000, -4000], [1, 1]] as [number, number][]) c.send(".", { ack: 1, sack: [b] });
+    for (const b of [
+      [5001, 9001],
+      [3001, 1001],
+      [-5000, -4000],
+      [1, 1],
+    ] as [number, number][])
+      c.send(".", { ack: 1, sack: [b] });
     expect(p.sock(fd).sackedOut).toBe(0);
     c.send(".");
     p.sleep(1000);
@@ -408,7 +438,12 @@ describe("RFC 9293 §3.8.4: keepalive", () => {
     p.setopt(fd, SOL_TCP, TCP_KEEPCNT, 3);
     p.setopt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     p.sleep(30_000);
-    expect(c.timeline()).toEqual(["10000 . 0:0(0) ack 1", "15000 . 0:0(0) ack 1", "20000 . 0:0(0) ack 1", "25000 R. 1:1(0) ack 1"]);
+    expect(c.timeline()).toEqual([
+      "10000 . 0:0(0) ack 1",
+      "15000 . 0:0(0) ack 1",
+      "20000 . 0:0(0) ack 1",
+      "25000 R. 1:1(0) ack 1",
+    ]);
     expect(p.soError(fd)).toBe("ETIMEDOUT");
     expect(p.state(fd)).toBe("CLOSE");
   });

@@ -1,8 +1,8 @@
 /** RFC 9293 §3.3.2, §3.5, §3.6: the eleven states, how each is reached and how it is left. */
 
 import { describe, expect, it } from "vitest";
-import { errName, Peer } from "./peer.ts";
 import { SHUT_RD, SHUT_RDWR, SHUT_WR } from "../../../src/uapi/socket.ts";
+import { errName, Peer } from "./peer.ts";
 
 describe("opening", () => {
   it("RFC 9293 §3.5 figure 6: SYN, SYN-ACK, ACK from CLOSED to ESTABLISHED, active", async () => {
