@@ -325,6 +325,8 @@ export const IPCB_TS: u32 = 195;
 export const IPCB_ROUTER_ALERT: u32 = 196;
 /** u8: bits for is_strictroute, srr_is_hit, is_changed, rr_needaddr, ts_needtime, ts_needaddr. */
 export const IPCB_OPT_FLAGS: u32 = 197;
+/** u8: offset of a CIPSO option. */
+export const IPCB_CIPSO: u32 = 198;
 /** u32: next hop of a source route. */
 export const IPCB_NEXTHOP: u32 = 200;
 /** struct ipfrag_skb_cb: u32 offset of the fragment in its datagram. */

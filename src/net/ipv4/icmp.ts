@@ -86,6 +86,7 @@ import {
   RTCF_LOCAL,
   RTCF_MULTICAST,
   RTN_BROADCAST,
+  RTN_MULTICAST,
 } from "../../uapi/rtnetlink.ts";
 import type { NetDevice } from "../core/dev.ts";
 import { NET_RX_DROP, NET_RX_SUCCESS } from "../core/dev.ts";
@@ -316,7 +317,8 @@ function icmpPushReply(
   ipHdrSetVersionIhl(iph, hlen >>> 2);
   ipHdrSetTos(iph, tos);
   ipHdrSetFragOff(iph, 0);
-  ipHdrSetTtl(iph, ip4DstHoplimit(rt));
+  // A source route may turn an answer to a multicast address.
+  ipHdrSetTtl(iph, rt.rtType === RTN_MULTICAST ? 1 : ip4DstHoplimit(rt));
   ipHdrSetProtocol(iph, IPPROTO_ICMP);
   ipHdrSetSaddr(iph, icmpFl4.saddr);
   ipHdrSetDaddr(iph, icmpFl4.daddr);

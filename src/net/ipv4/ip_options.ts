@@ -5,6 +5,7 @@
  */
 
 import {
+  IPCB_CIPSO,
   IPCB_NEXTHOP,
   IPCB_OPT_FLAGS,
   IPCB_OPTLEN,
@@ -116,6 +117,7 @@ export function ipOptionsBuild(skb: number, opt: IpOptions, daddr: number, rt: R
   u8[skb + IPCB_TS] = opt.ts;
   u8[skb + IPCB_ROUTER_ALERT] = opt.routerAlert;
   u8[skb + IPCB_OPT_FLAGS] = opt.flags;
+  u8[skb + IPCB_CIPSO] = opt.cipso;
   u32[(skb + IPCB_NEXTHOP) >>> 2] = 0;
 
   if (opt.srr !== 0) putAddr(u8, iph + opt.srr + u8[iph + opt.srr + 1] - 4, daddr);
@@ -209,6 +211,15 @@ export function ipOptionsEcho(net: Net, dopt: IpOptions, skb: number): number {
       dopt.optlen += doffset + 3;
       dopt.flags |= flags & OPT_IS_STRICTROUTE;
     }
+  }
+
+  const cipso = u8[skb + IPCB_CIPSO];
+  if (cipso !== 0) {
+    const optlen = u8[sptr + cipso + 1];
+    dopt.cipso = dopt.optlen + IPHDR_SIZE;
+    for (let i = 0; i < optlen; i++) d[dptr + i] = u8[sptr + cipso + i];
+    dptr += optlen;
+    dopt.optlen += optlen;
   }
 
   while ((dopt.optlen & 3) !== 0) {
@@ -339,7 +350,7 @@ function __ipOptionsCompile(net: Net, opt: IpOptions, buf: Uint8Array, iph: numb
               // Only the hosts that are named write their time.
               if (inetAddrType(net, getAddr(buf, p + buf[p + 2] - 1)) === RTN_UNICAST) break;
               if (skb !== 0) timeptr = p + buf[p + 2] + 3;
-              opt.flags |= OPT_TS_NEEDADDR | OPT_TS_NEEDTIME;
+              opt.flags |= OPT_TS_NEEDTIME;
               buf[p + 2] += 8;
               break;
             default:
@@ -368,7 +379,8 @@ function __ipOptionsCompile(net: Net, opt: IpOptions, buf: Uint8Array, iph: numb
       case IPOPT_CIPSO:
         if (opt.cipso !== 0) return -at - 1;
         opt.cipso = at;
-        break;
+        // cipso_v4_validate, on a host that knows no domain of interpretation: the length is wrong, or the domain.
+        return optlen < 8 ? -at - 2 : -at - 3;
       default:
         break;
     }
@@ -393,6 +405,7 @@ export function ipOptionsCompile(net: Net, skb: number): number {
   u8[skb + IPCB_TS] = rcvOpt.ts;
   u8[skb + IPCB_ROUTER_ALERT] = rcvOpt.routerAlert;
   u8[skb + IPCB_OPT_FLAGS] = rcvOpt.flags;
+  u8[skb + IPCB_CIPSO] = rcvOpt.cipso;
   u32[(skb + IPCB_NEXTHOP) >>> 2] = 0;
   if (ret < 0) {
     icmpSend(skb, ICMP_PARAMETERPROB, 0, ((-ret - 1) << 24) >>> 0);

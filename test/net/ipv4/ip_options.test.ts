@@ -82,7 +82,8 @@ describe("received", () => {
     ["two timestamps", [68, 4, 5, 0, 68, 4, 5, 0], 24],
     ["a timestamp whose overflow has overflowed", [68, 4, 5, 0xf0], 23],
     ["room for a time but not for an address", [68, 8, 5, 1, 0, 0, 0, 0], 22],
-    ["two CIPSO", [0x86, 3, 0, 0x86, 3, 0, 0, 0], 23],
+    ["CIPSO that is too short", [0x86, 3, 0, 0], 21],
+    ["CIPSO of a domain that nobody knows", [0x86, 8, 0, 0, 0, 1, 0, 0], 22],
   ])("%s", (_what, options, pointer) => {
     receive(options);
     expect(problem()).toBe(pointer);
