@@ -520,8 +520,10 @@ class Parser {
     for (;;) {
       if (this.#accept("bypass")) bypass = true;
       else if (this.#accept("num") || this.#accept("to")) num = this.#number(65535);
-      else if (this.#accept("flags")) this.#need("bypass");
-      else break;
+      else if (this.#accept("flags")) {
+        this.#need("bypass");
+        bypass = true;
+      } else break;
     }
     return { ...verdict("queue", `queue${bypass ? " flags bypass" : ""} to ${num}`), queue: num, bypass };
   }

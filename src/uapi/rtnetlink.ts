@@ -134,7 +134,7 @@ export const NUD_PERMANENT = 0x80;
 export const NUD_NONE = 0x0;
 
 // Sets of neighbour states (include/net/neighbour.h).
-export const NUD_IN_TIMER = 0x19;
+export const NUD_IN_TIMER = 0x1b;
 export const NUD_VALID = 0xde;
 export const NUD_CONNECTED = 0xc2;
 

@@ -373,7 +373,7 @@ export function arpRcv(skb0: number, dev: NetDevice, _pt: PacketType, _origDev: 
     kfreeSkbReason(skb, SKB_DROP_REASON_NOT_SPECIFIED);
     return 0;
   }
-  const { net } = dev;
+  const net = dev.net;
   if (nfHook(NFPROTO_ARP, NF_ARP_IN, net, null, skb, dev, null, arpProcess) !== 1) return 0;
   return arpProcess(net, null, skb);
 }

@@ -61,13 +61,21 @@ import {
 import type { FibRule } from "./fib_rules.ts";
 import { fib4RulesInit, fibDefaultRulesInit, fibLookup } from "./fib_rules.ts";
 import type { FibInfo, FibNh } from "./fib_semantics.ts";
-import { FIB_LOOKUP_IGNORE_LINKSTATE, FibConfig, fibInfoNhUsesDev, fibResultPrefsrc, fibSyncDownAddr, fibSyncDownDev, fibSyncUp } from "./fib_semantics.ts";
-import { FibResult } from "./ip_fib.ts";
+import {
+  FIB_LOOKUP_IGNORE_LINKSTATE,
+  FibConfig,
+  fibInfoNhUsesDev,
+  fibResultPrefsrc,
+  fibSyncDownAddr,
+  fibSyncDownDev,
+  fibSyncUp,
+} from "./fib_semantics.ts";
 import type { FibAlias } from "./fib_trie.ts";
 import { FibTable, fibTableDelete, fibTableFlush, fibTableInsert, fibTableLookup, fibTableNodes } from "./fib_trie.ts";
 import { FlowI4 } from "./flow.ts";
 import { ifaMatch, ipv4IsLbcast, ipv4IsMulticast, ipv4IsZeronet } from "./inet_addr.ts";
 import { ipHdr, ipHdrDaddr, ipHdrSaddr, ipHdrTos } from "./ip.ts";
+import { FibResult } from "./ip_fib.ts";
 import { rtCacheFlush, rtFlushDev, skbRtable } from "./route.ts";
 
 /** The ifindex of `lo` in every namespace: flowi4Iif of what this host sends. */

@@ -18,10 +18,10 @@ import type { Net } from "../core/net_namespace.ts";
 import type { NetlinkExtAck, RuleMsg } from "../core/rtnetlink.ts";
 import { NLM_F_EXCL, nlSetErrMsg, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, rtnlRegister } from "../core/rtnetlink.ts";
 import { fibGetTable, fibNewTable } from "./fib_frontend.ts";
-import { FibResult } from "./ip_fib.ts";
 import { fibTableLookup } from "./fib_trie.ts";
 import type { FlowI4 } from "./flow.ts";
 import { maskOf } from "./inet_addr.ts";
+import { FibResult } from "./ip_fib.ts";
 import { rtCacheFlush } from "./route.ts";
 
 /** struct fib4_rule. */

@@ -11,7 +11,6 @@ import type { Net } from "../core/net_namespace.ts";
 import type { NetlinkExtAck } from "../core/rtnetlink.ts";
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, nlSetErrMsg } from "../core/rtnetlink.ts";
 import type { FibConfig, FibInfo, FibNh } from "./fib_semantics.ts";
-import type { FibResult } from "./ip_fib.ts";
 import {
   FIB_LOOKUP_IGNORE_LINKSTATE,
   fibCreateErr,
@@ -24,6 +23,7 @@ import {
 } from "./fib_semantics.ts";
 import type { FlowI4 } from "./flow.ts";
 import { maskOf } from "./inet_addr.ts";
+import type { FibResult } from "./ip_fib.ts";
 import { rtCacheFlush } from "./route.ts";
 
 /** struct fib_alias: a route. */

@@ -117,8 +117,8 @@ const learnRes: FibResult = new FibResult();
 
 /** __ip_rt_update_pmtu: makes an exception for the destination, for mtu_expires. */
 function __ipRtUpdatePmtu(rt: Rtable, fl4: FlowI4, mtu0: number): void {
-  const { net } = rt.dev;
-  const { ipv4 } = net;
+  const net = rt.dev.net;
+  const ipv4 = net.ipv4;
   if (rt.rtMtuLocked || (rt.metricsLock & (1 << RTAX_MTU)) !== 0) return;
   const oldMtu = ipv4Mtu(rt);
   if (oldMtu < mtu0) return;
@@ -246,7 +246,7 @@ function __ipDoRedirect(rt: Rtable, skb: number, fl4: FlowI4, killRoute: boolean
   const dev = skbDev(skb);
   const inDev = inDevGet(dev);
   if (inDev === null) return;
-  const { net } = dev;
+  const net = dev.net;
   if (
     newGw === oldGw ||
     !inDevRxRedirects(inDev) ||

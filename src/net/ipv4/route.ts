@@ -623,13 +623,13 @@ function ipMkrouteOutput(
   if (ipv4IsLoopback(fl4.saddr) && (devOut.flags & IFF_LOOPBACK) === 0 && !inDevRouteLocalnet(inDev)) {
     return outputFailed(-EINVAL);
   }
-  let { type } = res;
+  let type = res.type;
   if (ipv4IsLbcast(fl4.daddr)) type = RTN_BROADCAST;
   else if (ipv4IsMulticast(fl4.daddr)) type = RTN_MULTICAST;
   else if (ipv4IsZeronet(fl4.daddr)) return outputFailed(-EINVAL);
 
   let flags = flags0;
-  let { fi } = res;
+  let fi = res.fi;
   if ((devOut.flags & IFF_LOOPBACK) !== 0) flags |= RTCF_LOCAL;
   if (type === RTN_BROADCAST) {
     flags |= RTCF_BROADCAST | RTCF_LOCAL;
@@ -808,7 +808,7 @@ function ipRouteInputMc(
   dev: NetDevice,
   inDev: InDevice,
 ): number {
-  const { net } = dev;
+  const net = dev.net;
   const err = ipMcValidateSource(skb, daddr, saddr, tos, dev, inDev);
   if (err < 0) return err;
   let rth = net.ipv4.rthMcInput;
@@ -834,7 +834,7 @@ const inFl: FlowI4 = new FlowI4();
 export function ipRouteInputSlow(skb: number, daddr: number, saddr: number, tos: number, dev: NetDevice): number {
   const inDev = inDevGet(dev);
   if (inDev === null) return -EINVAL;
-  const { net } = dev;
+  const net = dev.net;
   const res = inRes;
   skbDstDrop(skb);
   res.type = 0;
@@ -987,7 +987,7 @@ function __mkrouteInput(
   const dev = nh.fibNhDev as NetDevice;
   const outDev = inDevGet(dev);
   if (outDev === null) return -EINVAL;
-  const { fi } = res;
+  const fi = res.fi;
   const err = fibValidateSource(skb, saddr, daddr, tos, nh.fibNhOif, inDev.dev, inDev);
   if (err < 0) return ipHandleMartianSource(inDev.dev, inDev, skb, daddr, saddr, err);
   const isIp = skbProtocol(skb) === ETH_P_IP;
@@ -1061,7 +1061,7 @@ export function ipError(skb: number): number {
     kfreeSkbReason(skb, reason);
     return 0;
   }
-  const { net } = rt.dev;
+  const net = rt.dev.net;
   if (!inDevForward(inDev)) {
     if (rt.error === -EHOSTUNREACH) {
       reason = SKB_DROP_REASON_IP_INADDRERRORS;
@@ -1106,8 +1106,8 @@ export function ipRtSendRedirect(skb: number): void {
   const rt = skbRtable(skb) as Rtable;
   const inDev = inDevGet(rt.dev);
   if (inDev === null || !inDevTxRedirects(inDev)) return;
-  const { net } = rt.dev;
-  const { ipv4 } = net;
+  const net = rt.dev.net;
+  const ipv4 = net.ipv4;
   const iph = ipHdr(skb);
   const peer = inetGetpeerV4(net, ipHdrSaddr(iph));
   const now = kernel.jiffies;

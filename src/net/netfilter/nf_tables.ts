@@ -397,7 +397,7 @@ function setPktinfo(skb: number): void {
 
 /** nft_do_chain. NF_*, NFT_CONTINUE at the chain's end, or NFT_RETURN. */
 function nftDoChain(chain: NftChain, skb: number, state: NfHookState, depth: number): number {
-  const { rules } = chain;
+  const rules = chain.rules;
   for (let i = 0; i < rules.length; i++) {
     const verdict = nftDoRule(chain, (rules[i] as NftRule).exprs, skb, state, depth);
     if (verdict !== NFT_CONTINUE) return verdict;
@@ -507,7 +507,7 @@ function nftMatch(e: NftMatch, skb: number, state: NfHookState): boolean {
   }
   let v = nftField(code, skb, state);
   if (e.mask !== 0) v = (v & e.mask) >>> 0;
-  const { ranges } = e;
+  const ranges = e.ranges;
   for (let i = 0; i < ranges.length; i += 2) {
     if (v >= (ranges[i] as number) && v <= (ranges[i + 1] as number)) return !e.negate;
   }
