@@ -877,7 +877,8 @@ function tcpV4SendSynack(
   // What the ACK may echo (tcp_check_req).
   if (req.tstampOk) {
     const tsval = (tcpSkbTimestampTs(skb) + req.tsOff) >>> 0;
-    if (req.numRetrans === 0) req.sntTsvalFirst = tsval;
+    // 0 stands for none yet; the value before it covers a TSval of 0.
+    if (req.sntTsvalFirst === 0) req.sntTsvalFirst = tsval !== 0 ? tsval : 0xffffffff;
     req.sntTsvalLast = tsval;
   }
   let tos = (sk as InetSock).tos;

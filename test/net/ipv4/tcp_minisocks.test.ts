@@ -91,6 +91,21 @@ describe("SYN_RECV", () => {
     ended(w, [fd, lfd]);
   });
 
+  it("an ACK may echo any SYN-ACK that was sent, the first as well as the last", () => {
+    for (const which of [0, 2]) {
+      const w = new TcpWire();
+      const lfd = w.listen();
+      w.in("S", { ...OPTS, seq: 0, ts: [1, 0] });
+      w.sleep(3500);
+      const sent = w.out().map((s) => s.ts![0]);
+      expect(sent.length).toBe(3);
+      w.in(".", { seq: 1, ack: 1, ts: [2, sent[which]!] });
+      expect(requests(w)).toBe(0);
+      const fd = w.ok(sys.sysAccept4(w.net, lfd, null, 2048));
+      ended(w, [fd, lfd]);
+    }
+  });
+
   it("a RST ends it, out of the window it does not", () => {
     const w = new TcpWire();
     const lfd = w.listen();
