@@ -15,7 +15,6 @@ const lacks = missing("sysctl");
 const full = process.env["SKBUFF_FULL"] !== undefined;
 
 const A = 0x0a000001; // this host, on tun0
-const B = 0x0a000002; // whoever sends
 const A1 = 0x0a010001; // this host, on tun1
 const C = 0x0a010003; // behind tun1
 const FAR = 0x0a020005; // behind a gateway on tun1
@@ -126,7 +125,8 @@ function show([dev, hex]: Answer): string {
   const id = (frag & 0x4000) !== 0 ? v.getUint16(4) : "*";
   const head = `tos ${b[1]} len ${v.getUint16(2)} id ${b[9] === 253 ? v.getUint16(4) : id} off ${frag} ttl ${b[8]}`;
   const opts = Buffer.from(b.subarray(20, hlen)).toString("hex");
-  return `${dev} ${head} proto ${b[9]} ${v.getUint32(12).toString(16)} > ${v.getUint32(16).toString(16)}${ok}${icmp} [${opts}] ${Buffer.from(p).toString("hex")}`;
+  const way = `${v.getUint32(12).toString(16)} > ${v.getUint32(16).toString(16)}`;
+  return `${dev} ${head} proto ${b[9]} ${way}${ok}${icmp} [${opts}] ${Buffer.from(p).toString("hex")}`;
 }
 
 /** Zeroes the times in timestamp options. */
