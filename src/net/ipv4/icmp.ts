@@ -173,7 +173,10 @@ export const icmpErrConvert: readonly { readonly errno: number; readonly fatal: 
   { errno: EHOSTUNREACH, fatal: true }, // ICMP_PREC_CUTOFF
 ];
 
-/** icmp_pointers[].handler: 0, or the reason to drop the message. It keeps the skb, whose data is behind the ICMP header. */
+/**
+ * icmp_pointers[].handler: 0, or the reason to drop the message. It keeps the skb, whose data is behind the ICMP
+ * header.
+ */
 type IcmpHandler = (skb: number) => number;
 
 /** icmp_pointers[type]: who takes a message, and whether it is an error (about which no error is ever sent). */
@@ -182,7 +185,7 @@ interface IcmpControl {
   readonly error: boolean;
 }
 
-// ---- rate limits (RFC 1812 §4.3.2.8) ----------------------------------------------------------------------------------------------
+// ---- rate limits (RFC 1812 §4.3.2.8) --------------------------------------------------------------------------------
 
 /** ICMP's part of a namespace. */
 export class NetnsIcmp {
@@ -260,7 +263,7 @@ export function icmpOutCount(net: Net, type: number): void {
   icmpIncStats(net, ICMP_MIB_OUTMSGS);
 }
 
-// ---- sending ------------------------------------------------------------------------------------------------------------------------
+// ---- sending --------------------------------------------------------------------------------------------------------
 
 /** The ICMP header of the message being built, and what stands before its data (a timestamp reply's times). */
 const head = new Uint8Array(20);
@@ -274,8 +277,9 @@ let icmpLocked = false;
 const ICMP_LINEAR_MAX = 60000;
 
 /**
- * icmp_push_reply: the header in `head` (`headLen` bytes) and `dataLen` bytes of `skbIn` from `offset` (from skb->data; may
- * be negative: the network header), sent along `rt` with the addresses of icmpFl4 and the options of replyOpts.
+ * icmp_push_reply: the header in `head` (`headLen` bytes) and `dataLen` bytes of `skbIn` from `offset` (from
+ * skb->data; may be negative: the network header), sent along `rt` with the addresses of icmpFl4 and the options of
+ * replyOpts.
  */
 function icmpPushReply(
   net: Net,
@@ -386,8 +390,8 @@ function icmpReply(skb: number, headLen: number, dataLen: number): void {
 /**
  * icmp_send: tells the sender of `skbIn` what became of it. `info` is the second word of the ICMP header (the MTU of
  * ICMP_FRAG_NEEDED, the gateway of a redirect, the pointer << 24 of a parameter problem), host order. Keeps the skb.
- * Says nothing where RFC 1122 §3.2.2 forbids it: about ICMP errors, broadcasts and multicasts of either layer, and later
- * fragments.
+ * Says nothing where RFC 1122 §3.2.2 forbids it: about ICMP errors, broadcasts and multicasts of either layer, and
+ * later fragments.
  */
 export function icmpSend(skbIn: number, type: number, code: number, info: number): void {
   const rtIn = skbDst(skbIn) as Rtable | null;
@@ -484,7 +488,7 @@ function icmpSendLocked(
   icmpPushReply(net, skbIn, offset, dataLen, ICMPHDR_SIZE, final, tos, rt);
 }
 
-// ---- receiving --------------------------------------------------------------------------------------------------------------------
+// ---- receiving ------------------------------------------------------------------------------------------------------
 
 /** icmp_socket_deliver: the error goes to raw sockets and to the protocol whose packet is quoted (RFC 1122 §3.2.2). */
 function icmpSocketDeliver(skb: number, info: number): void {

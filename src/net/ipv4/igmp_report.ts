@@ -1,7 +1,7 @@
 /**
- * IGMP (RFC 3376, RFC 2236): what a host tells routers and snooping switches of the groups that it listens to. Joining and
- * leaving is reported twice within a second; queries are answered within the time that they give. Groups are joined
- * whole, without source filters.
+ * IGMP (RFC 3376, RFC 2236): what a host tells routers and snooping switches of the groups that it listens to. Joining
+ * and leaving is reported twice within a second; queries are answered within the time that they give. Groups are
+ * joined whole, without source filters.
  */
 
 import { getRandomU32Below } from "../../kernel/random.ts";
@@ -141,7 +141,7 @@ export function igmpDown(inDev: InDevice): void {
   igmpDevs.delete(inDev);
 }
 
-// ---- messages -----------------------------------------------------------------------------------------------------------------
+// ---- messages -------------------------------------------------------------------------------------------------------
 
 const igmpFl4 = new FlowI4();
 

@@ -46,7 +46,7 @@ export const IPV4_MAX_PMTU = 65535;
 /** sizeof(struct iphdr). */
 export const IPHDR_SIZE = 20;
 
-// ---- struct iphdr -------------------------------------------------------------------------------------------------------
+// ---- struct iphdr ---------------------------------------------------------------------------------------------------
 //
 //   0                   1                   2                   3
 //   0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -159,7 +159,7 @@ export function ipDecreaseTtl(iph: number): number {
   return ttl;
 }
 
-// ---- IPCB(skb): struct inet_skb_parm --------------------------------------------------------------------------------------
+// ---- IPCB(skb): struct inet_skb_parm --------------------------------------------------------------------------------
 
 export const IPSKB_FORWARDED = 1;
 export const IPSKB_FRAG_COMPLETE = 8;
@@ -217,7 +217,7 @@ export function ipcbClear(skb: number): void {
   u32[i + 4] = 0;
 }
 
-// ---- what a sender asks for -------------------------------------------------------------------------------------------------
+// ---- what a sender asks for -----------------------------------------------------------------------------------------
 
 /** struct ipcm_cookie: per-call sending parameters, from the socket (ipcmInitSk) and from control messages. */
 export class IpcmCookie {
@@ -334,7 +334,7 @@ export function inetSkFlowiFlags(sk: Sock): number {
 /** RT_TOS-like mask of 6.x: the route sees the DSCP, never the ECN bits. */
 export const INET_DSCP_MASK = 0xfc;
 
-// ---- path MTU and ttl of a socket's packets -----------------------------------------------------------------------------------
+// ---- path MTU and ttl of a socket's packets -------------------------------------------------------------------------
 
 /** ip_sk_accept_pmtu: may an ICMP message change what this socket believes of its path? */
 export function ipSkAcceptPmtu(sk: Sock): boolean {

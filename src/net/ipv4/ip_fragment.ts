@@ -123,8 +123,8 @@ export const IP_DEFRAG_CONNTRACK_OUT = 65538;
 const ECN_INVALID = 0xff;
 
 /**
- * ip_frag_ecn_table (RFC 3168 §5.3). Bit n of the index: a fragment had ECN field n (0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE).
- * CE on one fragment is CE on the datagram, but only an ECN-capable one: with Not-ECT among them it is dropped.
+ * ip_frag_ecn_table (RFC 3168 §5.3). Bit n of the index: a fragment had ECN field n (0 Not-ECT, 1 ECT(1), 2 ECT(0), 3
+ * CE). CE on one fragment is CE on the datagram, but only an ECN-capable one: with Not-ECT among them it is dropped.
  */
 function ipFragEcn(ecn: number): number {
   const notEct = (ecn & 1) !== 0;
@@ -169,7 +169,9 @@ function ipExpireSend(_net: Net, qp: FragQueue, head: number, dev: NetDevice): v
   icmpSend(head, ICMP_TIME_EXCEEDED, ICMP_EXC_FRAGTIME, 0);
 }
 
-/** ip_frag_too_far: so many other fragments of the source came in between that the identification may be a later one's. */
+/**
+ * ip_frag_too_far: so many other fragments of the source came in between that the identification may be a later one's.
+ */
 function ipFragTooFar(net: Net, qp: FragQueue): boolean {
   const peer = qp.peer;
   const max = net.ipv4.sysctlIpfragMaxDist;
@@ -279,8 +281,8 @@ function ipFragReasmFail(net: Net, err: number): number {
 }
 
 /**
- * ip_frag_reasm: all fragments are here. `skb`, the one that came last, becomes the datagram: the first fragment's header
- * and bytes, and the others behind it, joined to it where that is possible and as its frag list where not.
+ * ip_frag_reasm: all fragments are here. `skb`, the one that came last, becomes the datagram: the first fragment's
+ * header and bytes, and the others behind it, joined to it where that is possible and as its frag list where not.
  */
 function ipFragReasm(net: Net, qp: FragQueue, skb: number, dev: NetDevice | null): number {
   const dst = skbDst(skb);
@@ -376,8 +378,8 @@ function inetFragReplace(qp: FragQueue, skb: number, copy: number): void {
 }
 
 /**
- * ip_defrag: 0: `skb` is a whole datagram now (IPCB frag_max_size tells that it came in fragments). Negative: the skb is
- * gone, kept with the others (-EINPROGRESS) or dropped.
+ * ip_defrag: 0: `skb` is a whole datagram now (IPCB frag_max_size tells that it came in fragments). Negative: the skb
+ * is gone, kept with the others (-EINPROGRESS) or dropped.
  */
 export function ipDefrag(net: Net, skb: number, user: number): number {
   ipIncStats(net, IPSTATS_MIB_REASMREQDS);

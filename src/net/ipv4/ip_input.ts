@@ -153,7 +153,10 @@ export function ipLocalDeliver(skb: number): number {
   return NF_HOOK(NFPROTO_IPV4, NF_INET_LOCAL_IN, net, null, skb, dev, null, ipLocalDeliverFinish);
 }
 
-/** ip_rcv_options: compiles the options of a received packet and follows a source route. True = the packet is to be dropped. */
+/**
+ * ip_rcv_options: compiles the options of a received packet and follows a source route. True = the packet is to be
+ * dropped.
+ */
 function ipRcvOptions(skb: number, dev: NetDevice): boolean {
   const net = dev.net;
   // Options are written to (routes and times are recorded), so the header has to be this skb's own.

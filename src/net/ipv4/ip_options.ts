@@ -1,7 +1,7 @@
 /**
- * IP options (RFC 791 §3.1, RFC 1122 §3.2.1.8, RFC 1812 §5.2.4): compiled once into offsets, echoed, and updated while a
- * packet is forwarded. Compiled options of a packet stand in its IPCB, those of a socket or request in an `IpOptions`;
- * both hold offsets from the start of the IP header.
+ * IP options (RFC 791 §3.1, RFC 1122 §3.2.1.8, RFC 1812 §5.2.4): compiled once into offsets, echoed, and updated while
+ * a packet is forwarded. Compiled options of a packet stand in its IPCB, those of a socket or request in an
+ * `IpOptions`; both hold offsets from the start of the IP header.
  */
 
 import {
@@ -254,8 +254,9 @@ export function ipOptionsFragment(skb: number): void {
 
 /**
  * __ip_options_compile: checks `opt.optlen` bytes of options that start at buf[iph + 20] and fills in `opt`.
- * `skb` is the received packet that they stand in: addresses and times are recorded in it on the way; 0 for options that
- * a user sets, who may do what CAP_NET_RAW may. 0, or -(offset + 1) of the byte that is wrong, for ICMP's pointer.
+ * `skb` is the received packet that they stand in: addresses and times are recorded in it on the way; 0 for options
+ * that a user sets, who may do what CAP_NET_RAW may. 0, or -(offset + 1) of the byte that is wrong, for ICMP's
+ * pointer.
  */
 function __ipOptionsCompile(net: Net, opt: IpOptions, buf: Uint8Array, iph: number, skb: number): number {
   const rt = skb !== 0 ? (skbDst(skb) as Rtable | null) : null;
@@ -489,8 +490,8 @@ export function ipForwardOptions(skb: number): void {
 }
 
 /**
- * ip_options_rcv_srr: a source-routed packet arrived at one of its hops: routes it on to the next. Sets srr_is_hit and the
- * next hop in the IPCB. 0, or -EINVAL (the packet is to be dropped); keeps the skb.
+ * ip_options_rcv_srr: a source-routed packet arrived at one of its hops: routes it on to the next. Sets srr_is_hit and
+ * the next hop in the IPCB. 0, or -EINVAL (the packet is to be dropped); keeps the skb.
  */
 export function ipOptionsRcvSrr(skb: number, dev: NetDevice): number {
   let rt = skbDst(skb) as Rtable;

@@ -253,14 +253,14 @@ export function netXmitErrno(e: number): number {
   return e !== NET_XMIT_CN ? -ENOBUFS : 0;
 }
 
-// ---- identification ---------------------------------------------------------------------------------------------------------
+// ---- identification -------------------------------------------------------------------------------------------------
 
 const IP_IDENTS = 2048;
 
 /**
- * The generators of IP identifications (RFC 6864: unique per source, destination and protocol while packets of that flow
- * may live). A keyed hash picks one of many counters, and time that passed adds a random step, so that a stranger can't
- * count the host's packets. The counters are the machine's, the key is the namespace's, as in Linux.
+ * The generators of IP identifications (RFC 6864: unique per source, destination and protocol while packets of that
+ * flow may live). A keyed hash picks one of many counters, and time that passed adds a random step, so that a stranger
+ * can't count the host's packets. The counters are the machine's, the key is the namespace's, as in Linux.
  */
 class IpIdents {
   readonly ids: Uint32Array = new Uint32Array(IP_IDENTS);
@@ -351,7 +351,7 @@ export function ipSelectIdentSegs(net: Net, skb: number, sk: Sock | null, segs: 
   } else ipHdrSetId(iph, 0);
 }
 
-// ---- from the transport -------------------------------------------------------------------------------------------------------
+// ---- from the transport ---------------------------------------------------------------------------------------------
 
 /** __ip_local_out: 1 = the caller goes on with dst_output; else the skb is gone. */
 export function __ipLocalOut(net: Net, sk: Sock | null, skb: number): number {
@@ -473,7 +473,7 @@ export function ipQueueXmit(sk: Sock, skb: number, fl: FlowI4): number {
   return __ipQueueXmit(sk, skb, fl, (sk as InetSock).tos);
 }
 
-// ---- behind the route -----------------------------------------------------------------------------------------------------------
+// ---- behind the route -----------------------------------------------------------------------------------------------
 
 /** ip_output: dst->output of unicast routes. */
 export function ipOutput(net: Net, sk: Sock | null, skb: number): number {
@@ -587,9 +587,11 @@ export function ipFinishOutput2(net: Net, _sk: Sock | null, skb: number): number
   return neigh.output(neigh, skb);
 }
 
-// ---- fragmentation (RFC 791 §2.3, §3.2) -----------------------------------------------------------------------------------------
+// ---- fragmentation (RFC 791 §2.3, §3.2) -----------------------------------------------------------------------------
 
-/** ip_fragment: too long for the MTU. DF and not allowed to fragment: ICMP to the sender (RFC 1191 §4) and -EMSGSIZE. */
+/**
+ * ip_fragment: too long for the MTU. DF and not allowed to fragment: ICMP to the sender (RFC 1191 §4) and -EMSGSIZE.
+ */
 function ipFragment(net: Net, sk: Sock | null, skb: number, mtu: number, output: Output): number {
   const iph = ipHdr(skb);
   if ((ipHdrFragOff(iph) & IP_DF) === 0) return ipDoFragment(net, sk, skb, output);
@@ -641,8 +643,8 @@ function ipFraglistFits(skb: number, hlen: number, mtu: number, llRs: number): b
 }
 
 /**
- * ip_do_fragment: sends the packet in fragments of at most the MTU. The frag list that ip_append_data or reassembly made
- * is taken apart where it fits; otherwise the data is copied.
+ * ip_do_fragment: sends the packet in fragments of at most the MTU. The frag list that ip_append_data or reassembly
+ * made is taken apart where it fits; otherwise the data is copied.
  */
 export function ipDoFragment(net: Net, sk: Sock | null, skb: number, output: Output): number {
   const rt = skbDst(skb) as Rtable;
@@ -796,11 +798,11 @@ function ipFragSlow(
   return 0;
 }
 
-// ---- datagrams from user memory -------------------------------------------------------------------------------------------------
+// ---- datagrams from user memory -------------------------------------------------------------------------------------
 
 /**
- * Copies `len` bytes at `offset` of what is sent to memory at `to`. Unless the skb is CHECKSUM_PARTIAL it adds their sum
- * to skb->csum; `odd`: how many summed bytes stand before. 0 or a negative errno.
+ * Copies `len` bytes at `offset` of what is sent to memory at `to`. Unless the skb is CHECKSUM_PARTIAL it adds their
+ * sum to skb->csum; `odd`: how many summed bytes stand before. 0 or a negative errno.
  */
 export type GetFrag = (from: unknown, to: number, offset: number, len: number, odd: number, skb: number) => number;
 
@@ -990,7 +992,9 @@ function __ipAppendData(
   return err;
 }
 
-/** ip_setup_cork: what the first call fixes for the whole datagram. 0, or -ENETUNREACH for an MTU that IPv4 can't use. */
+/**
+ * ip_setup_cork: what the first call fixes for the whole datagram. 0, or -ENETUNREACH for an MTU that IPv4 can't use.
+ */
 /* notrace */
 function ipSetupCork(sk: Sock, cork: InetCork, ipc: IpcmCookie, rt: DstEntry): number {
   cork.fragsize = ipSkUsePmtu(sk) ? dstMtu(rt) : Math.min(rt.dev.mtu, IPV4_MAX_PMTU);
@@ -1032,9 +1036,9 @@ export function inetCork(inet: InetSock): InetCork {
 }
 
 /**
- * ip_append_data: adds to the datagram that the socket is corked on, or begins one. `rt` counts for the first call only.
- * 0, or a negative errno (-EMSGSIZE: longer than a datagram, or than the path of a socket that does not fragment;
- * -EAGAIN: the send buffer is full); the caller then drops the whole with ipFlushPendingFrames.
+ * ip_append_data: adds to the datagram that the socket is corked on, or begins one. `rt` counts for the first call
+ * only. 0, or a negative errno (-EMSGSIZE: longer than a datagram, or than the path of a socket that does not
+ * fragment; -EAGAIN: the send buffer is full); the caller then drops the whole with ipFlushPendingFrames.
  */
 export function ipAppendData(
   sk: Sock,
@@ -1179,7 +1183,7 @@ export function ipMakeSkb(
   return __ipMakeSkb(sk, fl4, makeSkbQueue, cork);
 }
 
-// ---- answers without a socket -----------------------------------------------------------------------------------------------------
+// ---- answers without a socket ---------------------------------------------------------------------------------------
 
 const replyOpts = new IpOptions();
 const replyFl4 = new FlowI4();

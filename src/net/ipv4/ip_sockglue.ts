@@ -139,7 +139,7 @@ export interface IpMreqn {
   ifindex?: number;
 }
 
-// ---- setsockopt ---------------------------------------------------------------------------------------------------------------
+// ---- setsockopt -----------------------------------------------------------------------------------------------------
 
 /** An option's value as an int; a single byte will do. NaN if it is neither. */
 function ipOptvalInt(optval: OptVal): number {
@@ -235,8 +235,8 @@ function ipSetUnicastIf(sk: Sock, val: number): number {
 }
 
 /**
- * ip_setsockopt. Integers are numbers (or their bytes), IP_OPTIONS takes raw option bytes, memberships an `IpMreqn` or the
- * bytes of the struct. 0 or a negative errno.
+ * ip_setsockopt. Integers are numbers (or their bytes), IP_OPTIONS takes raw option bytes, memberships an `IpMreqn` or
+ * the bytes of the struct. 0 or a negative errno.
  */
 export function ipSetsockopt(sk: Sock, level: number, optname: number, optval: OptVal): number {
   if (level !== SOL_IP) return -ENOPROTOOPT;
@@ -432,7 +432,7 @@ export function ipGetsockopt(sk: Sock, level: number, optname: number, err: ErrB
   }
 }
 
-// ---- control messages -----------------------------------------------------------------------------------------------------------
+// ---- control messages -----------------------------------------------------------------------------------------------
 
 /** ip_cmsg_send: what the control messages of a send ask for, into `ipc`. 0 or a negative errno. */
 export function ipCmsgSend(sk: Sock, msg: Msghdr, ipc: IpcmCookie): number {
@@ -544,7 +544,7 @@ export function ipCmsgRecv(msg: Msghdr, sk: Sock, skb: number): void {
   ipCmsgRecvOffset(msg, sk, skb, 0, 0);
 }
 
-// ---- the error queue (IP_RECVERR) --------------------------------------------------------------------------------------------------
+// ---- the error queue (IP_RECVERR) -----------------------------------------------------------------------------------
 
 /**
  * ip_icmp_error: puts the ICMP error `skb` (data: the quoted IP header; transport header: the ICMP header) on the error
@@ -565,7 +565,10 @@ export function ipIcmpError(sk: Sock, skb: number, err: number, port: number, in
   kfreeSkb(skb);
 }
 
-/** ip_local_error: an error that this host found itself (EMSGSIZE). Positive errno, host order; nothing without IP_RECVERR. */
+/**
+ * ip_local_error: an error that this host found itself (EMSGSIZE). Positive errno, host order; nothing without
+ * IP_RECVERR.
+ */
 export function ipLocalError(sk: Sock, err: number, daddr: number, port: number, info: number): void {
   if (!(sk as InetSock).recverr) return;
   const skb = allocSkb(IPHDR_SIZE);
@@ -582,8 +585,9 @@ export function ipLocalError(sk: Sock, err: number, daddr: number, port: number,
 }
 
 /**
- * ip_recv_error: recvmsg with MSG_ERRQUEUE: the payload of the packet that failed, its destination in `msg.name` (unless null), and an
- * IP_RECVERR control message with a SockExtendedErr. Bytes copied, or a negative errno (-EAGAIN: the queue is empty).
+ * ip_recv_error: recvmsg with MSG_ERRQUEUE: the payload of the packet that failed, its destination in `msg.name`
+ * (unless null), and an IP_RECVERR control message with a SockExtendedErr. Bytes copied, or a negative errno (-EAGAIN:
+ * the queue is empty).
  */
 export function ipRecvError(sk: Sock, msg: Msghdr, len: number): number {
   const skb = sockDequeueErrSkb(sk);

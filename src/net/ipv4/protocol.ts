@@ -19,7 +19,9 @@ export interface NetProtocol {
    * The IP header is linear and right; what follows it is unchecked, and the packet is no fragment.
    */
   earlyDemux?(skb: number): void;
-  /** ICMP_FRAG_NEEDED for this protocol is only believed after the quote was matched to a socket (ip_no_pmtu_disc 3). */
+  /**
+   * ICMP_FRAG_NEEDED for this protocol is only believed after the quote was matched to a socket (ip_no_pmtu_disc 3).
+   */
   readonly icmpStrictTagValidation?: boolean;
 }
 

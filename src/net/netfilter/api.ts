@@ -294,7 +294,7 @@ export function nfAddHook(net: Net, hook: NfHook): NfHandle {
   };
 }
 
-// ---- queues ---------------------------------------------------------------------------------------------------------------
+// ---- queues ---------------------------------------------------------------------------------------------------------
 
 /** A packet that waits for its verdict in a queue. The first verdict counts, later ones do nothing. */
 export class NfQueuedPacket extends NfPacket {

@@ -251,8 +251,8 @@ const hookStates: NfHookState[] = [];
 let hookDepth = 0;
 
 /**
- * nf_hook: 1 = every hook let the packet pass, and the caller goes on with okfn. 0 or a negative errno (-EPERM): the skb
- * was consumed.
+ * nf_hook: 1 = every hook let the packet pass, and the caller goes on with okfn. 0 or a negative errno (-EPERM): the
+ * skb was consumed.
  */
 export function nfHook(
   pf: number,
