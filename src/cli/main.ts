@@ -21,6 +21,10 @@ const commands: Record<string, Command> = {
     summary: "serve a folder by HTTP over this stack, on a TAP device",
     load: () => import("./serve.ts"),
   },
+  packetdrill: {
+    summary: "run packetdrill scripts against this stack, in virtual time",
+    load: () => import("./packetdrill.ts"),
+  },
 };
 
 function usage(): string {

@@ -29,7 +29,7 @@ export class Pair {
   }
 
   /** A connection from a to b: [a's descriptor, b's]. */
-  async connect(port = 5000, patience = 60_000): Promise<[number, number]> {
+  async connect(port = 5000, patience = 200_000): Promise<[number, number]> {
     const { a, b, kernel } = this;
     const listener = b.sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     expect(b.sys.bind(listener, { family: AF_INET, addr: 0, port })).toBe(0);

@@ -54,8 +54,9 @@ $ ip link show type dummy
 3: d0: <BROADCAST,NOARP,UP,LOWER_UP> mtu 1400 qdisc noqueue state UNKNOWN mode DEFAULT group default qlen 5
     link/ether MAC brd MAC
 $ ip link set v0 up
-$ ip -o link show v0
-2: v0@if2: <NO-CARRIER,BROADCAST,MULTICAST,UP> mtu 1500 qdisc noqueue state LOWERLAYERDOWN mode DEFAULT group default qlen 1000\\    link/ether MAC brd MAC link-netns b
+$ ip link show v0
+2: v0@if2: <NO-CARRIER,BROADCAST,MULTICAST,UP> mtu 1500 qdisc noqueue state LOWERLAYERDOWN mode DEFAULT group default qlen 1000
+    link/ether MAC brd MAC link-netns b
 $ ip -n b link set v1 up
 $ ip -br link
 lo               UNKNOWN        MAC <LOOPBACK,UP,LOWER_UP>

@@ -109,7 +109,10 @@ describe("devices", () => {
   test("a default reaches devices that have no value of their own", () => {
     w.run(
       a,
-      "ip link add d0 type dummy\nip link add d1 type dummy\nsysctl net.ipv4.conf.d0.arp_ignore=1\nsysctl net.ipv4.conf.default.arp_ignore=2",
+      `ip link add d0 type dummy
+       ip link add d1 type dummy
+       sysctl net.ipv4.conf.d0.arp_ignore=1
+       sysctl net.ipv4.conf.default.arp_ignore=2`,
     );
     expect(w.run(a, "sysctl -n net.ipv4.conf.d0.arp_ignore")).toBe("1\n");
     expect(w.run(a, "sysctl -n net.ipv4.conf.d1.arp_ignore")).toBe("2\n");

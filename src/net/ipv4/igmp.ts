@@ -9,7 +9,6 @@ import { IPPROTO_IGMP } from "../../uapi/in.ts";
 import type { NetDevice } from "../core/dev.ts";
 import { devMcAdd, devMcDel } from "../core/dev.ts";
 import type { Net } from "../core/net_namespace.ts";
-import { consumeSkb } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
 import type { InDevice } from "./devinet.ts";
 import { inDevGet, ipDevFind } from "./devinet.ts";
@@ -17,7 +16,6 @@ import { FlowI4, flowi4InitOutput } from "./flow.ts";
 import { igmpDown, igmpIfcEvent, igmpUp } from "./igmp_report.ts";
 import { INADDR_ALLHOSTS_GROUP, ipv4IsMulticast } from "./inet_addr.ts";
 import type { InetSock } from "./inet_sock.ts";
-import type { NetProtocol } from "./protocol.ts";
 import { ipRouteOutputKey, rtCacheFlush } from "./route.ts";
 
 /** ip_eth_mc_map (RFC 1112 §6.4): 01:00:5e and the low 23 bits of the group. */
@@ -163,14 +161,3 @@ export function ipMcSfAllow(sk: Sock, locAddr: number, _rmtAddr: number, dif: nu
   for (const m of inet.mcList) if (m.multiaddr === locAddr && m.ifindex === dif) return true;
   return inet.mcAll !== false;
 }
-
-/** igmp_rcv: queries and others' reports: this host sends no reports, so they change nothing. Consumes the skb. */
-function igmpRcv(skb: number): number {
-  consumeSkb(skb);
-  return 0;
-}
-
-export const igmpProtocol: NetProtocol = {
-  symbol: "igmp_protocol",
-  handler: igmpRcv,
-};

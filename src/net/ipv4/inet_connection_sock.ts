@@ -177,9 +177,9 @@ export function inetCskListenStart(sk: InetConnectionSock): number {
   return err;
 }
 
-/** inet_csk_reqsk_queue_is_full: half-open requests are limited by the listen backlog as well. */
+/** inet_csk_reqsk_queue_is_full: half-open requests are limited by the listen backlog as well, plus one as ever. */
 export function inetCskReqskQueueIsFull(sk: InetConnectionSock): boolean {
-  return sk.icskAcceptQueue.qlen >= sk.skMaxAckBacklog;
+  return sk.icskAcceptQueue.qlen > sk.skMaxAckBacklog;
 }
 
 export function inetCskReqskQueueLen(sk: InetConnectionSock): number {

@@ -259,7 +259,8 @@ export function tcpMeasureRcvMss(sk: TcpSock, skb: number): void {
 }
 
 /** tcp_set_window_clamp: bounds the window; a user's TCP_WINDOW_CLAMP goes through it as well. */
-function tcpSetWindowClamp(sk: TcpSock, val: number): void {
+/** tcp_set_window_clamp. */
+export function tcpSetWindowClamp(sk: TcpSock, val: number): void {
   const old = sk.windowClamp;
   const next = Math.max(SOCK_MIN_RCVBUF >> 1, val);
   if (next === old) return;

@@ -79,6 +79,7 @@ import {
   tcpReceiveWindow,
   tcpTimeStampTs,
 } from "./tcp_h.ts";
+import { tcpSetWindowClamp } from "./tcp_input.rcv.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
 const USEC_PER_SEC = 1_000_000;
@@ -123,19 +124,14 @@ function tcpSockSetQuickack(sk: TcpSock, val: number): void {
   }
 }
 
-/** tcp_set_window_clamp. */
-function tcpSetWindowClamp(sk: TcpSock, val: number): number {
+/** TCP_WINDOW_CLAMP: 0 takes the clamp off, before there is a connection. */
+function tcpSockSetWindowClamp(sk: TcpSock, val: number): number {
   if (val === 0) {
     if (sk.skcState !== TCP_CLOSE) return -EINVAL;
     sk.windowClamp = 0;
     return 0;
   }
-  const min = 2048 / 2; // SOCK_MIN_RCVBUF / 2
-  const oldWindowClamp = sk.windowClamp;
-  const newWindowClamp = Math.max(val, min);
-  if (newWindowClamp === oldWindowClamp) return 0;
-  sk.windowClamp = newWindowClamp;
-  sk.rcvSsthresh = Math.min(sk.rcvWnd, newWindowClamp);
+  tcpSetWindowClamp(sk, val);
   return 0;
 }
 
@@ -233,7 +229,7 @@ export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval:
       sk.icskAcceptQueue.rskqDeferAccept = secsToRetrans(val, 1, sk.icskRtoMax / USEC_PER_SEC);
       return 0;
     case TCP_WINDOW_CLAMP:
-      return tcpSetWindowClamp(sk, val);
+      return tcpSockSetWindowClamp(sk, val);
     case TCP_QUICKACK:
       tcpSockSetQuickack(sk, val);
       return 0;
