@@ -127,7 +127,10 @@ it("random segments from the wire do no harm (seed 12)", () => {
   const w = new TcpWire();
   const fds = [w.accept({ mss: 1000, sackOk: true, wscale: 7, ts: [1, 0] })];
   for (let n = 0; n < 3000; n++) {
-    const flags = "FSRP.UEW".split("").filter(() => below(3) === 0).join("");
+    const flags = "FSRP.UEW"
+      .split("")
+      .filter(() => below(3) === 0)
+      .join("");
     const b = w.packet(flags, {
       seq: below(3) === 0 ? rnd.u32() : below(2000),
       ack: below(3) === 0 ? rnd.u32() : below(2000),
