@@ -78,9 +78,9 @@ import { skbCopyDatagramMsg } from "../core/datagram.ts";
 import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
 import {
   allocSkb,
+  consumeSkb,
   getPage,
   kfreeSkb,
-  kfreeSkbReason,
   skbCanCoalesce,
   skbDequeue,
   skbFillPageDesc,
@@ -632,7 +632,7 @@ function tcpSendError(sk: TcpSock, err: number): number {
 /** tcp_eat_recv_skb. */
 function tcpEatRecvSkb(sk: TcpSock, skb: number): void {
   skbUnlink(skb, sk.skReceiveQueue);
-  kfreeSkbReason(skb, 0);
+  consumeSkb(skb);
 }
 
 /** __tcp_cleanup_rbuf: `copied` bytes were read: does the peer need to know (an ACK, or a window that grew)? */
@@ -863,7 +863,7 @@ export function __tcpClose(sk: TcpSock, _timeout: number): void {
       let end = tcpSkbEndSeq(skb);
       if (tcpSkbFlags(skb) & TCPHDR_FIN) end = seqAdd(end, -1);
       if (after(end, sk.copiedSeq)) unread = true;
-      kfreeSkbReason(skb, 0);
+      consumeSkb(skb);
     }
     if (sk.skcState !== TCP_CLOSE) {
       if (sk.repair) {
