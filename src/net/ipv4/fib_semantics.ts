@@ -606,7 +606,7 @@ function mix(h0: number, v: number): number {
 
 /** fib_multipath_hash: 31 bits; by addresses, and with fib_multipath_hash_policy 1 by protocol and ports as well. */
 function fibMultipathHash(net: Net, fl4: FlowI4): number {
-  let h = mix(net.ipv4.fibMultipathSeed, fl4.saddr);
+  let h = mix(net.ipv4.sysctlFibMultipathHashSeed || net.ipv4.fibMultipathSeed, fl4.saddr);
   h = mix(h, fl4.daddr);
   if (net.ipv4.sysctlFibMultipathHashPolicy === 1) {
     h = mix(h, fl4.flowi4Proto);

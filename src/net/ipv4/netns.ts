@@ -225,6 +225,8 @@ export class NetnsIpv4 {
   ipRtRedirectSilence: number = (HZ / 50) << 10;
   sysctlFibMultipathHashPolicy = 0;
   sysctlFibMultipathHashFields = 7;
+  /** 0 = a random one, drawn when the namespace is made. */
+  sysctlFibMultipathHashSeed = 0;
   sysctlFibMultipathUseNeigh = 0;
   sysctlFibNotifyOnFlagChange = 0;
   sysctlNexthopCompatMode = 1;
@@ -381,6 +383,7 @@ const ROWS: readonly Row[] = [
   ["route.redirect_silence", "ipRtRedirectSilence"],
   ["fib_multipath_hash_policy", "sysctlFibMultipathHashPolicy", 0, 3],
   ["fib_multipath_hash_fields", "sysctlFibMultipathHashFields", 1, 0x7ff],
+  ["fib_multipath_hash_seed", "sysctlFibMultipathHashSeed", 0, U32_MAX],
   ["fib_multipath_use_neigh", "sysctlFibMultipathUseNeigh", 0, 1],
   ["fib_notify_on_flag_change", "sysctlFibNotifyOnFlagChange", 0, 2],
   ["nexthop_compat_mode", "sysctlNexthopCompatMode", 0, 1],
