@@ -21,7 +21,13 @@ const EPB_FLAGS = 2;
 export const LINKTYPE_ETHERNET = 1;
 export const LINKTYPE_RAW = 101;
 
-const utf8 = new TextEncoder();
+/** UTF-8 of a short text, by the language alone (TextEncoder belongs to the platform). */
+function utf8(text: string): Uint8Array {
+  const latin1 = encodeURIComponent(text).replace(/%(..)/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return Uint8Array.from(latin1, (c) => c.charCodeAt(0));
+}
 
 /** Bytes of an option: code, length, value padded to 4. */
 function optionSize(length: number): number {
@@ -51,7 +57,7 @@ export class PcapngWriter {
 
   /** Declares an interface and returns its number for `packet`. */
   addInterface(name: string, linkType: number = LINKTYPE_ETHERNET): number {
-    const n = utf8.encode(name);
+    const n = utf8(name);
     const size = 16 + optionSize(n.length) + optionSize(1) + 4 + 4;
     const b = new Uint8Array(size);
     const v = new DataView(b.buffer);
@@ -77,7 +83,7 @@ export class PcapngWriter {
    * view of shared memory.
    */
   packet(iface: number, timeUs: number, bytes: Uint8Array, direction?: "in" | "out", comment?: string): void {
-    const c = comment === undefined ? undefined : utf8.encode(comment);
+    const c = comment === undefined ? undefined : utf8(comment);
     const padded = (bytes.length + 3) & ~3;
     const options = (direction === undefined ? 0 : optionSize(4)) + (c === undefined ? 0 : optionSize(c.length));
     const size = 32 + padded + (options === 0 ? 0 : options + 4);
