@@ -60,7 +60,9 @@ export function msgIterCopyTo(addr: number, msg: Msghdr, len: number): number {
   if (len > msg.count) return -EFAULT;
   let left = len;
   while (left > 0) {
-    const buf = msg.iov[msg.iovIdx] as Uint8Array;
+    const buf = msg.iov[msg.iovIdx];
+    // A count that promises more than the vector holds: what is behind its end is nobody's memory.
+    if (buf === undefined) return -EFAULT;
     let n = buf.length - msg.iovOff;
     if (n > left) n = left;
     if (n > 0) {
@@ -84,7 +86,11 @@ export function copyToIter(addr: number, len: number, msg: Msghdr): number {
   if (len > msg.count) len = msg.count;
   let left = len;
   while (left > 0) {
-    const buf = msg.iov[msg.iovIdx] as Uint8Array;
+    const buf = msg.iov[msg.iovIdx];
+    if (buf === undefined) {
+      msg.count -= len - left;
+      return len - left;
+    }
     let n = buf.length - msg.iovOff;
     if (n > left) n = left;
     if (n > 0) {

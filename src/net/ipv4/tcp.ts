@@ -46,13 +46,14 @@ import {
   EPOLLRDNORM,
   EPOLLWRNORM,
 } from "../../uapi/poll.ts";
-import { MSG_EOR, MSG_FASTOPEN, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC } from "../../uapi/socket.ts";
+import { MSG_EOR, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, SOL_TCP } from "../../uapi/socket.ts";
 import { SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD } from "../../uapi/sockios.ts";
 import {
   TCP_CA_Open,
   TCP_CLOSE,
   TCP_CLOSE_WAIT,
   TCP_CLOSING,
+  TCP_CM_INQ,
   TCP_ESTABLISHED,
   TCP_FIN_WAIT1,
   TCP_FIN_WAIT2,
@@ -76,6 +77,7 @@ import {
 } from "../../uapi/tcp.ts";
 import { skbCopyDatagramMsg } from "../core/datagram.ts";
 import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
+import { putCmsg } from "../core/scm.ts";
 import {
   allocSkb,
   consumeSkb,
@@ -127,6 +129,7 @@ import {
 } from "./inet_connection_sock.ts";
 import { inetPutPort } from "./inet_hashtables.ts";
 import { ICSK_ACK_PUSHED, ICSK_ACK_PUSHED2, ICSK_ACK_SCHED } from "./inet_sock.ts";
+import { ipRecvError } from "./ip_sockglue.ts";
 import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
 import { tcpAssignCongestionControl, tcpCleanupCongestionControl } from "./tcp_cong.ts";
 import {
@@ -702,6 +705,7 @@ function recvQueueSkip(skb: number, offset: number): number {
 export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): number {
   const sk = sk0 as TcpSock;
   if (sk.skcState === TCP_LISTEN) return -ENOTCONN;
+  if (flags & MSG_ERRQUEUE) return ipRecvError(sk, msg, len);
   if (flags & MSG_OOB) return tcpRecvUrg(sk, msg, len, flags);
   const peek = (flags & MSG_PEEK) !== 0;
   let copied = 0;
@@ -807,7 +811,14 @@ export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): 
     return err;
   }
   if (!peek) tcpCleanupRbuf(sk, copied);
+  if (sk.recvmsgInq) putCmsg(msg, SOL_TCP, TCP_CM_INQ, tcpInqHint(sk));
   return copied;
+}
+
+/** tcp_inq_hint: what is left to read; 1 for an end of file, so that the reader comes again. */
+function tcpInqHint(sk: TcpSock): number {
+  const inq = Math.max(0, seqSub(sk.rcvNxt, sk.copiedSeq));
+  return inq === 0 && sockFlag(sk, SOCK_DONE) ? 1 : inq;
 }
 
 function tcpRecvSkipDone(sk: TcpSock, skb: number, offset: number, peek: boolean, at: ReturnType<typeof seq>): void {

@@ -777,7 +777,9 @@ function tcpMssSplitPoint(sk: TcpSock, skb: number, mssNow: number, maxSegs: num
 
 /** tcp_cwnd_test: how many segments the congestion window allows; at most half of it, so that two bursts are in flight. */
 /* notrace */
-function tcpCwndTest(tp: TcpSock): number {
+function tcpCwndTest(tp: TcpSock, skb: number): number {
+  // The final FIN need not wait for the congestion window: it carries nothing that could congest.
+  if ((tcpSkbFlags(skb) & TCPHDR_FIN) !== 0 && tcpSkbPcount(skb) === 1) return 1;
   const inFlight = tcpPacketsInFlight(tp);
   const cwnd = tcpSndCwnd(tp);
   if (inFlight >= cwnd) return 0;
@@ -894,7 +896,7 @@ export function tcpWriteXmit(sk: TcpSock, mssNow: number, nonagle: number, pushO
   while ((skb = tcpSendHead(sk)) !== 0) {
     if (tcpPacingCheck(sk)) break;
 
-    let cwndQuota = tcpCwndTest(sk);
+    let cwndQuota = tcpCwndTest(sk, skb);
     if (cwndQuota === 0) {
       if (pushOne !== 2) break;
       // Force out a loss probe pkt.

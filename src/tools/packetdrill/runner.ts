@@ -73,6 +73,11 @@ interface Config {
 const BOOT_US = 300_000_000;
 /** Scripts begin in the first half of a jiffy, so that times at whole milliseconds are never at its edge. */
 const JIFFY_OFFSET_US = 250;
+/**
+ * What a packet or a call costs the machine that scripts are written on. Nothing there happens in no time, and the stack asks
+ * "was that more than a millisecond ago?" of events that scripts put a millisecond apart.
+ */
+const EVENT_COST_US = 10;
 /** How long after it was due a packet is waited for. */
 const PATIENCE_US = 2_000_000;
 /** A wait without an end: longer than any timer of the stack. */
@@ -391,6 +396,7 @@ class ScriptRun {
 
   async #waitForEvent(what: string): Promise<void> {
     await this.#advanceTo(this.#time);
+    await this.#advanceTo(this.#now + EVENT_COST_US);
     if (this.#last !== null) this.#verifyTime(what, this.#now);
   }
 
