@@ -84,7 +84,9 @@ export function skbCopyDatagramMsg(skb: number, offset: number, msg: Msghdr, len
   if (len > msg.count) return -EFAULT;
   let left = len;
   while (left > 0) {
-    const buf = msg.iov[msg.iovIdx] as Uint8Array;
+    const buf = msg.iov[msg.iovIdx];
+    // The count promises more than the vector holds.
+    if (buf === undefined) return -EFAULT;
     let n = buf.length - msg.iovOff;
     if (n > left) n = left;
     if (n > 0) {

@@ -46,7 +46,16 @@ import {
   EPOLLRDNORM,
   EPOLLWRNORM,
 } from "../../uapi/poll.ts";
-import { MSG_EOR, MSG_ERRQUEUE, MSG_FASTOPEN, MSG_MORE, MSG_OOB, MSG_PEEK, MSG_TRUNC, SOL_TCP } from "../../uapi/socket.ts";
+import {
+  MSG_EOR,
+  MSG_ERRQUEUE,
+  MSG_FASTOPEN,
+  MSG_MORE,
+  MSG_OOB,
+  MSG_PEEK,
+  MSG_TRUNC,
+  SOL_TCP,
+} from "../../uapi/socket.ts";
 import { SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD } from "../../uapi/sockios.ts";
 import {
   TCP_CA_Open,

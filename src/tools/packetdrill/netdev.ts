@@ -1,15 +1,34 @@
 /** The link of a script's host: a device without ARP, the far side of which is the script. */
 
-import type { TunStruct } from "../../drivers/net/tun.ts";
-import { tunCreate, tunGetUser, tunPriv } from "../../drivers/net/tun.ts";
+import { NET_IP_ALIGN, NET_SKB_PAD, SKB_GSO_TCPV4 } from "../../../assembly/layout.ts";
+import { tunCreate } from "../../drivers/net/tun.ts";
+import { u8 } from "../../mm/mem.ts";
+import {
+  skbLen,
+  skbSetDataLen,
+  skbSetGsoSegs,
+  skbSetGsoSize,
+  skbSetGsoType,
+  skbSetLen,
+  skbSetProtocol,
+  skbSetTruesize,
+  skbTruesize,
+} from "../../mm/skb.ts";
 import type { NetDevice } from "../../net/core/dev.ts";
+import { netifRx } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
 import { NETIF_F_ALL_TSO, NETIF_F_CSUM_MASK } from "../../net/core/netdev_features.ts";
+import { allocPage, allocSkb, kfreeSkb, skbFillPageDesc, skbPut, skbReserve } from "../../net/core/skbuff.ts";
+import { ethTypeTrans } from "../../net/ethernet/eth.ts";
+import { ENOBUFS } from "../../uapi/errno.ts";
 import { IFF_NOARP } from "../../uapi/if.ts";
 
 const ETH_HLEN = 14;
-const VNET_HDR_LEN = 10;
 const ETH_P_IP = 0x0800;
+/** Frames up to this length lie in one piece; of longer ones, this much does. */
+const COPYBREAK = 2048 - 64;
+const GOODCOPY_LEN = 128;
+const PAGE = 4096;
 
 /** An IPv4 datagram that left the host. */
 export interface Sniffed {
@@ -67,30 +86,51 @@ export class ScriptDevice {
     const k = this.#net.kernel;
     k.enter();
     try {
-      const tun: TunStruct = tunPriv(this.dev);
       const frame = new Uint8Array(ETH_HLEN + datagram.length);
       frame.set(this.dev.devAddr);
       frame.set([2, 0, 0, 0, 0, 2, ETH_P_IP >> 8, ETH_P_IP & 255], 6);
       frame.set(datagram, ETH_HLEN);
-      tun.rxHdr.fill(0);
+      const skb = buildSkb(frame);
+      if (skb === 0) return -ENOBUFS;
       const payload = tcpPayload(datagram);
       if (mss > 0 && payload > mss) {
-        tun.rxHdr[1] = 1;
-        tun.rxHdr[4] = mss & 255;
-        tun.rxHdr[5] = mss >> 8;
+        skbSetGsoSize(skb, mss);
+        skbSetGsoType(skb, SKB_GSO_TCPV4);
+        skbSetGsoSegs(skb, Math.ceil(payload / mss));
       }
-      let at = 0;
-      for (let i = 1; at < frame.length; i++) {
-        const view = tun.rxViews[i] as Uint8Array;
-        const part = frame.subarray(at, at + view.length);
-        view.set(part);
-        at += part.length;
-      }
-      return tunGetUser(tun, frame.length + VNET_HDR_LEN);
+      skbSetProtocol(skb, ethTypeTrans(skb, this.dev));
+      netifRx(skb);
+      return 0;
     } finally {
       k.exit();
     }
   }
+}
+
+/**
+ * A frame in an skb as a TUN device would make it: headers in front, the rest in pages of just the size. What a packet weighs
+ * is part of what scripts see: the receive window follows it.
+ */
+function buildSkb(frame: Uint8Array): number {
+  const linear = frame.length <= COPYBREAK ? frame.length : GOODCOPY_LEN;
+  const skb = allocSkb(NET_SKB_PAD + NET_IP_ALIGN + linear);
+  if (skb === 0) return 0;
+  skbReserve(skb, NET_SKB_PAD + NET_IP_ALIGN);
+  u8.set(frame.subarray(0, linear), skbPut(skb, linear));
+  for (let at = linear, i = 0; at < frame.length; at += PAGE, i++) {
+    const page = allocPage(PAGE);
+    if (page === 0) {
+      kfreeSkb(skb);
+      return 0;
+    }
+    const n = Math.min(PAGE, frame.length - at);
+    u8.set(frame.subarray(at, at + n), page);
+    skbFillPageDesc(skb, i, page, 0, n);
+    skbSetLen(skb, skbLen(skb) + n);
+    skbSetDataLen(skb, skbLen(skb) - linear);
+    skbSetTruesize(skb, skbTruesize(skb) + PAGE);
+  }
+  return skb;
 }
 
 /** Bytes behind a TCP header; 0 for anything else. */
