@@ -5,6 +5,8 @@ export interface InstrumentOptions {
   original?: string;
   /** What the import of the tracer ends in: ".ts" (the default) or ".js". */
   extension?: ".ts" | ".js";
+  /** Bodies without calls that are shorter than this are not traced (200); 0 = only accessors are left out. */
+  leafLength?: number;
 }
 /** Rewrites one compiled module; undefined if there is nothing to trace in it. */
 export function instrument(

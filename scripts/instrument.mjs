@@ -1,19 +1,20 @@
 // What gcc -pg does for ftrace: every top-level function of the traced folders gets a hook at its entry. It is put
 // there at build time, in dist/ and (by the vitest plugin) in the modules under test, so the sources carry no clutter:
 //
-//   export function ipOutput(net, sk, skb) { if (__ft !== null && __fie(7, net, sk, skb)) return __fiv;
+//   export function ipOutput(net, sk, skb) { if (__skbuffTrace !== null && __fie(7, net, sk, skb)) return __fiv;
 //     <the body>
 //
-// `__ft` is a live binding of src/kernel/ftrace.ts that is null while the tracer is off: a hook is one load and one
-// branch then, below 0.1 ns. While the tracer is on, `__fie` has it record the call and make it again, with the result in
+// `__skbuffTrace` is a global that src/kernel/ftrace.ts defines, null while the tracer is off: V8 compiles a global that
+// never changed as a constant, so that until the first trace a hook is no machine code. While the tracer is on,
+// `__fie` has it record the call and make it again, with the result in
 // `__fiv`, and that time `__fie` lets it through to the body. `__fi` knows the names and lines. All three are hoisted
 // declarations at the end of the module; they run only while tracing, so nothing happens at load and import cycles stay
 // what they were. The form is as short as it is because V8 counts bytecode, also that which never runs, when it decides
 // what to inline.
 //
 // Which functions: every top-level `function name() {}` that is no async or generator function, except
-//  - those whose body is one short return or expression statement without calls (field accessors), unless `/* trace */`
-//    stands in the comment before the function;
+//  - those whose body is short and without calls (field accessors and other leaves that a C compiler would inline), unless
+//    `/* trace */` stands in the comment before the function;
 //  - all those of our counterparts of headers (tcp_h.ts, ip.ts), which are inline functions in the kernel, unless
 //    `/* trace */` says otherwise;
 //  - those with `/* notrace */` in the comment before them;
@@ -32,6 +33,8 @@ const NOT_TRACED = /\.d\.ts$|\.wasm\.ts$/;
 const HEADER = /(?:_h|\/(?:ip|seq|flow|inet_sock|tcp_sock))\.ts$/;
 /** The longest one-statement body that counts as an accessor, in characters without the indentation. */
 const ACCESSOR_LENGTH = 100;
+/** The longest body of a function that calls nobody and would be inlined by any C compiler. */
+const LEAF_LENGTH = 200;
 /** Calls that don't make an accessor a function worth tracing. */
 const PLAIN_CALL = /^(?:[gs]et(?:Uint|Int|Float|BigInt|BigUint)\d+|Math\.\w+|String|Number|Boolean)$/;
 
@@ -70,14 +73,14 @@ function walk(node, visit) {
   }
 }
 
-function isAccessor(body, code) {
-  if (body.length !== 1) return body.length === 0;
-  const [statement] = body;
-  if (statement.type !== "ReturnStatement" && statement.type !== "ExpressionStatement") return false;
-  const text = code.slice(statement.start, statement.end).replace(/\s+/g, " ");
-  if (text.length >= ACCESSOR_LENGTH) return false;
+function isAccessor(body, code, leafLength) {
+  if (body.length === 0) return true;
+  const text = code.slice(body[0].start, body.at(-1).end).replace(/\s+/g, " ");
+  const [{ type }] = body;
+  const simple = body.length === 1 && (type === "ReturnStatement" || type === "ExpressionStatement");
+  if (text.length >= (simple ? ACCESSOR_LENGTH : leafLength)) return false;
   let calls = false;
-  walk(statement, (node) => {
+  walk({ type: "BlockStatement", body }, (node) => {
     if (node.type === "NewExpression") calls = true;
     if (node.type !== "CallExpression") return;
     const { callee } = node;
@@ -138,7 +141,7 @@ function parametersOf(fn) {
   return { names, values: uses(fn, "arguments") ? "...arguments" : values.join(", ") };
 }
 
-export function instrument(code, file, { original = code, extension = ".ts" } = {}) {
+export function instrument(code, file, { original = code, extension = ".ts", leafLength = LEAF_LENGTH } = {}) {
   if (/\/\*\s*notrace file\s*\*\//.test(original)) return undefined;
   const program = parse(code, { ecmaVersion: "latest", sourceType: "module" });
   const marks = marksOf(original);
@@ -151,24 +154,27 @@ export function instrument(code, file, { original = code, extension = ".ts" } = 
     if (fn?.type !== "FunctionDeclaration" || fn.async || fn.generator) continue;
     const { name } = fn.id;
     const { mark, line } = marks.get(name) ?? { mark: "", line: 0 };
-    const hidden = HEADER.test(file) || isAccessor(fn.body.body, code);
+    const hidden = HEADER.test(file) || isAccessor(fn.body.body, code, leafLength);
     if (mark === "notrace" || (mark !== "trace" && hidden) || rebindsName(fn)) continue;
     const { names, values } = parametersOf(fn);
     const call = uses(fn, "this") ? `__fie.call(this, ${traced.length}` : `__fie(${traced.length}`;
     // On the line of the brace: every line keeps its number.
-    out.appendRight(fn.body.start + 1, ` if (__ft !== null && ${call}${values && ", "}${values})) return __fiv;`);
+    out.appendRight(
+      fn.body.start + 1,
+      ` if (__skbuffTrace !== null && ${call}${values && ", "}${values})) return __fiv;`,
+    );
     infos.push(JSON.stringify([name, inSrc, line, names.join(",")]));
     traced.push(name);
   }
   if (traced.length === 0) return undefined;
   let tracer = posix.relative(posix.dirname(file), TRACER) + extension;
   if (!tracer.startsWith(".")) tracer = `./${tracer}`;
-  out.prepend(`import { tracing as __ft } from ${JSON.stringify(tracer)}; `);
+  out.prepend(`import ${JSON.stringify(tracer)}; `);
   out.appendLeft(
     program.body.at(-1).end,
     ` function __fi(i) { return [${infos.join(", ")}][i]; }` +
       ` function __fie(i, ...args) { const fn = [${traced.join(", ")}][i];` +
-      " if (!__ft(fn)) return false; __fiv = __ft(fn, args, __fi, i, this); return true; } var __fiv;",
+      " if (!__skbuffTrace(fn)) return false; __fiv = __skbuffTrace(fn, args, __fi, i, this); return true; } var __fiv;",
   );
   return { code: out.toString(), map: out.generateMap({ source: file, hires: true }), traced };
 }

@@ -174,6 +174,8 @@ describe("dependencies point one way", () => {
           (/^(?:Property|PropertyDefinition|MethodDefinition)$/.test(parent?.type ?? "") &&
             parent?.["key"] === node &&
             parent["shorthand"] !== true);
+        // The tracer's switch has to be a global (see there).
+        if (file === "src/kernel/ftrace.ts" && node["name"] === "globalThis") return;
         if (!isField) broken.push(`${file}: ${String(node["name"])}`);
       });
     }

@@ -309,8 +309,15 @@ export type TraceHook = (
   self?: unknown,
 ) => unknown;
 
-/** Read by every hook: null while the tracer is off. */
-export let tracing: TraceHook | null = null;
+declare global {
+  /**
+   * Read by every hook: null while the tracer is off. It is a property of the global object, and not an export, because
+   * V8 compiles a global that has never changed as a constant: until the first trace a hook is no code at all, as ftrace's
+   * call sites are no-ops until they are patched.
+   */
+  var __skbuffTrace: TraceHook | null;
+}
+globalThis.__skbuffTrace ??= null;
 
 let session: Session | null = null;
 /** The function that the tracer is about to call itself. */
@@ -340,7 +347,7 @@ function hook(
     if (threw) passing = null;
     if (mine !== null && frame !== null && mine === session) {
       mine.leave(frame, returned, threw);
-      if (mine.done) tracing = null;
+      if (mine.done) globalThis.__skbuffTrace = null;
     }
   }
   return returned;
@@ -350,13 +357,13 @@ class Ftrace {
   /** Begins to record; a trace that is running is thrown away. The tracer is one a process: it sees every kernel. */
   start(options: TraceOptions = {}, environment: TraceEnvironment = {}): void {
     session = new Session(options, environment);
-    tracing = hook;
+    globalThis.__skbuffTrace = hook;
   }
 
   /** Ends recording and hands out what there is. */
   stop(): Trace {
     const trace = new Trace(session?.events ?? [], session?.truncated ?? false);
-    tracing = null;
+    globalThis.__skbuffTrace = null;
     passing = null;
     session = null;
     return trace;
@@ -364,7 +371,7 @@ class Ftrace {
 
   /** True while something may still be recorded: with `skb: "next"`, until the system call has returned. */
   get recording(): boolean {
-    return tracing !== null;
+    return globalThis.__skbuffTrace !== null;
   }
 }
 

@@ -135,14 +135,11 @@ interface Miniature {
   spoil: () => void;
 }
 
-/** Instruments the files of a module graph and runs them as one script, with `__ft` as live as an import is. */
+/** Instruments the files of a module graph and runs them as one script. Their functions are tiny: all are traced. */
 function load(files: Readonly<Record<string, string>>, setup: string): unknown {
   const code = Object.entries(files).map(([file, text], i) => {
-    const done = instrument(text.replace(/^ {4}/gm, ""), `src/${file}`)?.code ?? "";
-    return done
-      .replace(/^import [^;]*;/, "")
-      .replaceAll("__fi", `__fi${i}`)
-      .replaceAll("__ft", "live.tracing");
+    const done = instrument(text.replace(/^ {4}/gm, ""), `src/${file}`, { leafLength: 0 })?.code ?? "";
+    return done.replace(/^import [^;]*;/, "").replaceAll("__fi", `__fi${i}`);
   });
   return (new Function("live", `"use strict";\n${code.join("\n")}\n${setup}`) as (l: typeof live) => unknown)(live);
 }

@@ -3,7 +3,20 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import { instrument, shouldInstrument } from "../../scripts/instrument.mjs";
+import { type InstrumentOptions, instrument as instrumentFile, shouldInstrument } from "../../scripts/instrument.mjs";
+
+/** The functions here are short leaves, which the build leaves alone. */
+function instrument(code: string, file: string, options: InstrumentOptions = {}): ReturnType<typeof instrumentFile> {
+  return instrumentFile(code, file, { leafLength: 0, ...options });
+}
+
+test("short leaves are left alone, others are not", () => {
+  const leaf = "export function leaf(a) { const b = a + 1; return b; }";
+  expect(instrumentFile(leaf, "src/net/x.ts")).toBeUndefined();
+  expect(
+    instrumentFile(`${leaf}\nexport function f(a) { const b = leaf(a); return b; }`, "src/net/x.ts")?.traced,
+  ).toEqual(["f"]);
+});
 
 type Call = (...args: unknown[]) => unknown;
 
@@ -95,7 +108,9 @@ describe("what becomes of them", () => {
       return fn.apply(self, args);
     };
     const text = (done?.code ?? code).replace(/^import [^;]*;/, "").replace(/export /g, "");
-    const make = new Function("__ft", `"use strict"; ${text}; return ${expression};`) as (t: unknown) => unknown;
+    const make = new Function("__skbuffTrace", `"use strict"; ${text}; return ${expression};`) as (
+      t: unknown,
+    ) => unknown;
     return { value: make(tracer), calls };
   }
 
@@ -140,9 +155,9 @@ describe("what becomes of them", () => {
     const original = "\n\n\nexport function f(a: number): number {\n  const r = a;\n  return r;\n}\n";
     const { code } =
       instrument("export function f(a) {\n const r = a;\n return r;\n}", "src/net/ipv4/x.ts", { original }) ?? {};
-    expect(code).toContain("function f(a) { if (__ft !== null && __fie(0, a)) return __fiv;");
+    expect(code).toContain("function f(a) { if (__skbuffTrace !== null && __fie(0, a)) return __fiv;");
     expect(code).toContain('function __fi(i) { return [["f","net/ipv4/x.ts",4,"a"]][i]; }');
-    expect(code).toMatch(/^import { tracing as __ft } from "..\/..\/kernel\/ftrace.ts"; /);
+    expect(code).toMatch(/^import "..\/..\/kernel\/ftrace.ts"; /);
   });
 
   describe("as modules", () => {
@@ -158,7 +173,7 @@ describe("what becomes of them", () => {
       const compile = (file: string, code: string) =>
         put(file.replace(/\.ts$/, ".js"), instrument(code, file, { extension: ".js" })?.code ?? "");
       put("package.json", '{ "type": "module" }');
-      put("src/kernel/ftrace.js", "export const tracing = null;\n");
+      put("src/kernel/ftrace.js", "globalThis.__skbuffTrace = null;\n");
       // b runs first and calls a's function while a has not been evaluated: only hoisted declarations allow that.
       compile(
         "src/net/a.ts",
