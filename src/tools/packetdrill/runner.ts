@@ -54,7 +54,6 @@ export interface RunOptions {
 /** What scripts take for granted. */
 const DEFAULT_DEFINES: readonly (readonly [string, string])[] = [
   ["TFO_COOKIE", "3021b9d889017eeb"],
-  ["TFO_COOKIE_ZERO", "b7c12350a90dc8f5"],
   ["CODE", "host_unreachable"],
 ];
 
