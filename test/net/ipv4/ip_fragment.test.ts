@@ -342,7 +342,7 @@ describe(`properties (seed ${SEED})`, () => {
       ),
       { seed: SEED, numRuns: RUNS },
     );
-  });
+  }, 300_000);
 
   it("random fragments, overlapping or not, do what Linux does with them", () => {
     fc.assert(
@@ -368,7 +368,7 @@ describe(`properties (seed ${SEED})`, () => {
       ),
       { seed: SEED, numRuns: RUNS },
     );
-  });
+  }, 300_000);
 
   it("no bytes on the wire can break it", () => {
     fc.assert(
@@ -389,5 +389,5 @@ describe(`properties (seed ${SEED})`, () => {
       ),
       { seed: SEED, numRuns: RUNS },
     );
-  });
+  }, 300_000);
 });
