@@ -64,13 +64,6 @@ export function getUnsigned(text: string, max = 0xffffffff): number {
   return Number.isNaN(n) || n > max ? Number.NaN : n;
 }
 
-/** A number, or iproute2's complaint. */
-export function needUnsigned(text: string, what: string, max = 0xffffffff): number {
-  const n = getUnsigned(text, max);
-  if (Number.isNaN(n)) throw invarg(what, text);
-  return n;
-}
-
 export interface Prefix {
   addr: number;
   len: number;

@@ -55,7 +55,6 @@ import {
   NetDevice,
   netifRx,
   registerNetdevice,
-  unregisterNetdevice,
 } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
 import {
@@ -178,10 +177,6 @@ export function tunCreate(net: Net, name: string, backend: TunBackend, options: 
 
 export function tunPriv(dev: NetDevice): TunStruct {
   return dev.priv as TunStruct;
-}
-
-export function tunDestroy(dev: NetDevice): void {
-  unregisterNetdevice(dev);
 }
 
 function tunNetUninit(dev: NetDevice): void {

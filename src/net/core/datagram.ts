@@ -16,7 +16,7 @@ import {
 } from "../../uapi/poll.ts";
 import { MSG_PEEK } from "../../uapi/socket.ts";
 import type { SkBuffHead } from "./skbuff.ts";
-import { consumeSkb, skbCopyToUser, skbDequeue, skbGet, skbPeek, skbQueueNext, skbUnlink } from "./skbuff.ts";
+import { skbCopyToUser, skbDequeue, skbGet, skbPeek, skbQueueNext, skbUnlink } from "./skbuff.ts";
 import type { ErrBox, Msghdr, Sock, Socket } from "./sock.ts";
 import { RCV_SHUTDOWN, SHUTDOWN_MASK, sockError, sockWriteable } from "./sock.ts";
 
@@ -73,11 +73,6 @@ export function skbRecvDatagram(sk: Sock, flags: number, err: ErrBox): number {
   return 0;
 }
 
-/** skb_free_datagram. */
-export function skbFreeDatagram(_sk: Sock, skb: number): void {
-  consumeSkb(skb);
-}
-
 /** skb_copy_datagram_msg: `len` bytes of the skb from `offset` on to the user. 0 or -EFAULT. */
 /* notrace */
 export function skbCopyDatagramMsg(skb: number, offset: number, msg: Msghdr, len: number): number {
@@ -108,11 +103,6 @@ export function skbCopyDatagramMsg(skb: number, offset: number, msg: Msghdr, len
 export function skSetPeekOff(sk: Sock, val: number): number {
   sk.skPeekOff = val;
   return 0;
-}
-/** sk_peek_offset. */
-/* notrace */
-export function skPeekOffset(sk: Sock, flags: number): number {
-  return (flags & MSG_PEEK) !== 0 && sk.skPeekOff > 0 ? sk.skPeekOff : 0;
 }
 /** sk_peek_offset_fwd: a peek moves SO_PEEK_OFF on. */
 /* notrace */

@@ -482,11 +482,6 @@ function qdiscPktLenInit(skb: number): void {
   u32[(skb + QDISC_PKT_LEN) >>> 2] = len;
 }
 
-/** dev_xmit_complete: the skb is no longer the caller's. */
-export function devXmitComplete(rc: number): boolean {
-  return rc < NET_XMIT_MASK;
-}
-
 /** What the last devHardStartXmit has answered: NETDEV_TX_*, NET_XMIT_* or a negative errno. */
 export let devXmitRc: number = NETDEV_TX_OK;
 let xmitMore = false;

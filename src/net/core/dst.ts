@@ -1,6 +1,6 @@
 /** struct dst_entry: the result of a routing decision, and the pointers that carry a packet on from it. */
 
-import { RTAX_HOPLIMIT, RTAX_MTU } from "../../uapi/rtnetlink.ts";
+import { RTAX_MTU } from "../../uapi/rtnetlink.ts";
 import type { NetDevice } from "./dev.ts";
 import type { HhCache, Neighbour } from "./neighbour.ts";
 import type { Net } from "./net_namespace.ts";
@@ -80,9 +80,6 @@ export function dstMtu(dst: DstEntry): number {
 export function dstMetricAdvmss(dst: DstEntry): number {
   const advmss = dst.metrics[8] as number; // RTAX_ADVMSS
   return advmss !== 0 ? advmss : dst.ops.defaultAdvmss(dst);
-}
-export function dstHoplimit(dst: DstEntry): number {
-  return dst.metrics[RTAX_HOPLIMIT] as number;
 }
 export function dstMtuLocked(dst: DstEntry): boolean {
   return dstMetricLocked(dst, RTAX_MTU);

@@ -90,9 +90,6 @@ export function skbSetExtErrAddr(skb: number, addrOffset: number, port: number):
   u16[(skb + EXTERR_ADDR_OFFSET) >>> 1] = addrOffset;
   u16[(skb + EXTERR_PORT) >>> 1] = port;
 }
-export function skbExtErrErrno(skb: number): number {
-  return u32[(skb + EXTERR_ERRNO) >>> 2]!;
-}
 export function skbExtErrOrigin(skb: number): number {
   return u8[skb + EXTERR_ORIGIN]!;
 }

@@ -198,10 +198,6 @@ export function qdiscPktLenSet(skb: number, len: number): void {
   u32[(skb + QDISC_PKT_LEN) >>> 2] = len;
 }
 
-export function qdiscQlen(q: Qdisc): number {
-  return q.q.qlen;
-}
-
 /** qdisc_run_begin: false if somebody runs this qdisc already. */
 export function qdiscRunBegin(q: Qdisc): boolean {
   if (q.running) return false;

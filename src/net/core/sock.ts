@@ -21,7 +21,6 @@ import { bugOn } from "../../kernel/bug.ts";
 import type { Kernel, Wakeable } from "../../kernel/kernel.ts";
 import { kernel } from "../../kernel/kernel.ts";
 import type { TimerList } from "../../kernel/timer.ts";
-import { delTimer, modTimer } from "../../kernel/timer.ts";
 import { machine, u8, u32 } from "../../mm/mem.ts";
 import { EAGAIN, ENOBUFS, ENOMEM, ENOPROTOOPT, EOPNOTSUPP, EPIPE } from "../../uapi/errno.ts";
 import {
@@ -52,7 +51,6 @@ import { SOCK_MIN_SNDBUF } from "./netns_core.ts";
 import {
   allocPage,
   allocSkb,
-  kfreeSkb,
   pageRefs,
   putPage,
   registerSkbDestructor,
@@ -707,14 +705,6 @@ function copyStruct(to: Record<string, unknown>, from: Record<string, unknown>):
   for (const key in from) if (typeof from[key] !== "object") to[key] = from[key];
 }
 
-/** lock_sock-free timer helpers: a pending timer holds a reference on its sock (sk_reset_timer, sk_stop_timer). */
-export function skResetTimer(sk: Sock, timer: TimerList, expires: number): void {
-  if (!modTimer(timer, expires)) sockHold(sk);
-}
-export function skStopTimer(sk: Sock, timer: TimerList): void {
-  if (delTimer(timer)) __sockPut(sk);
-}
-
 const SK_FLAGS_TIMESTAMP: number = (1 << SOCK_TIMESTAMP) | (1 << SOCK_TIMESTAMPING_RX_SOFTWARE);
 
 /** sock_enable_timestamp: the device layer stamps what it receives from now on. `flag`: which option wants it. */
@@ -792,20 +782,6 @@ export function skSendSigurg(sk: Sock): void {
 
 // ---- who owns an skb ------------------------------------------------------------------------------------------------
 
-/** sk_wmem_alloc_get: bytes of truesize in flight. */
-/* notrace */
-export function skWmemAllocGet(sk: Sock): number {
-  return sk.skWmemAlloc - 1;
-}
-/* notrace */
-export function skRmemAllocGet(sk: Sock): number {
-  return sk.skRmemAlloc;
-}
-/** sk_has_allocations. */
-/* notrace */
-export function skHasAllocations(sk: Sock): boolean {
-  return sk.skWmemAlloc !== 1 || sk.skRmemAlloc !== 0;
-}
 /** sock_writeable: less than half of the send buffer is in flight. */
 /* notrace */
 export function sockWriteable(sk: Sock): boolean {
@@ -875,14 +851,6 @@ export function skbSetOwnerSkSafe(skb: number, sk: Sock): void {
   skbSetSk(skb, sk);
   sockHold(sk);
   u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_EFREE;
-}
-
-/** sock_wmalloc: an skb charged to `sk`, while it is below its send buffer (or `force`). 0 = none. */
-export function sockWmalloc(sk: Sock, size: number, force: boolean): number {
-  if (!force && sk.skWmemAlloc - 1 >= sk.skSndbuf) return 0;
-  const skb = allocSkb(size);
-  if (skb !== 0) skbSetOwnerW(skb, sk);
-  return skb;
 }
 
 /** sock_omalloc: an skb for a notification, charged to optmem. 0 = none. */
@@ -994,11 +962,6 @@ export function skAcceptqIsFull(sk: Sock): boolean {
 
 // ---- the cached route -----------------------------------------------------------------------------------------------
 
-/** __sk_dst_get. */
-/* notrace */
-export function __skDstGet(sk: Sock): DstEntry | null {
-  return sk.skDstCache;
-}
 /** sk_dst_get. */
 /* notrace */
 export function skDstGet(sk: Sock): DstEntry | null {
@@ -1097,12 +1060,6 @@ const SK_MEM_RECV = 1;
 /* notrace */
 function skMemPages(amt: number): number {
   return (amt + SK_MEM_QUANTUM - 1) >> 12;
-}
-
-/** sk_has_account: whether the protocol accounts memory at all. */
-/* notrace */
-export function skHasAccount(sk: Sock): boolean {
-  return sk.skProtMem !== null;
 }
 
 /** sk_under_memory_pressure. */
@@ -1244,13 +1201,6 @@ export function skMemReclaimFinal(sk: Sock): void {
   sk.skReservedMem = 0;
   skMemReclaim(sk);
 }
-/** sk_mem_reclaim_partial: keeps a page. */
-/* notrace */
-export function skMemReclaimPartial(sk: Sock): void {
-  if (sk.skProtMem === null) return;
-  const reclaimable = sk.skForwardAlloc - skUnusedReservedMem(sk);
-  if (reclaimable > SK_MEM_QUANTUM) __skMemReclaim(sk, reclaimable - 1);
-}
 
 /** sk_mem_charge: uses `size` bytes of what was scheduled. */
 /* notrace */
@@ -1273,14 +1223,6 @@ export function skMemUncharge(sk: Sock, size: number): void {
 export function skWmemQueuedAdd(sk: Sock, val: number): void {
   sk.skWmemQueued += val;
 }
-/** sk_wmem_free_skb: frees an skb of a write queue. */
-/* notrace */
-export function skWmemFreeSkb(sk: Sock, skb: number): void {
-  const truesize = u32[(skb + SKB_TRUESIZE) >>> 2] as number;
-  sk.skWmemQueued -= truesize;
-  skMemUncharge(sk, truesize);
-  kfreeSkb(skb);
-}
 
 /** sk_stream_moderate_sndbuf: shrinks the send buffer to what is queued, unless the user has set it. */
 /* notrace */
@@ -1295,12 +1237,6 @@ export function skStreamModerateSndbuf(sk: Sock): void {
 
 /** SKB_FRAG_PAGE_ORDER: 32 KiB. */
 const FRAG_PAGE_SIZE = 32768;
-
-/** sk_page_frag. */
-/* notrace */
-export function skPageFrag(sk: Sock): PageFrag {
-  return sk.pageFrag;
-}
 
 /* notrace */
 function pageFragRelease(pfrag: PageFrag): void {
@@ -1353,12 +1289,6 @@ export function sockNoAccept(_sock: Socket, _newsock: Socket, _flags: number): n
 export function sockNoListen(_sock: Socket, _backlog: number): number {
   return -EOPNOTSUPP;
 }
-export function sockNoSocketpair(_a: Socket, _b: Socket): number {
-  return -EOPNOTSUPP;
-}
-export function sockNoBind(_sock: Socket, _addr: SockAddr): number {
-  return -EOPNOTSUPP;
-}
 export function sockNoConnect(_sock: Socket, _addr: SockAddr, _flags: number): number {
   return -EOPNOTSUPP;
 }
@@ -1368,11 +1298,6 @@ export function sockNoShutdown(_sock: Socket, _how: number): number {
 
 // ---- sock_common_*: proto_ops that hand on to the protocol ----------------------------------------------------------
 
-/** sock_common_recvmsg. */
-export function sockCommonRecvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number {
-  const sk = sock.sk as Sock;
-  return sk.skProt.recvmsg(sk, msg, size, flags);
-}
 /** sock_common_setsockopt. */
 export function sockCommonSetsockopt(sock: Socket, level: number, optname: number, optval: OptVal): number {
   const sk = sock.sk as Sock;

@@ -32,11 +32,6 @@ import { skbPush } from "../core/skbuff.ts";
 
 // ---- struct ethhdr, as functions of its address ---------------------------------------------------------------------
 
-/** h_proto, in host order. */
-export function ethHdrProto(eth: number): number {
-  return dv.getUint16(eth + 12);
-}
-
 /** Copies a hardware address out of memory. */
 function copyOut(addr: number, to: Uint8Array): void {
   for (let i = 0; i < ETH_ALEN; i++) to[i] = u8[addr + i] as number;
@@ -59,9 +54,6 @@ export function isBroadcastEtherAddr(addr: Uint8Array): boolean {
 export function isZeroEtherAddr(addr: Uint8Array): boolean {
   for (let i = 0; i < ETH_ALEN; i++) if (addr[i] !== 0) return false;
   return true;
-}
-export function isLocalEtherAddr(addr: Uint8Array): boolean {
-  return ((addr[0] as number) & 2) !== 0;
 }
 /** is_valid_ether_addr: neither multicast nor zero. */
 export function isValidEtherAddr(addr: Uint8Array): boolean {

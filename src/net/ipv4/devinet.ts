@@ -196,9 +196,6 @@ export function inDevMaxconf(inDev: InDevice, attr: number): number {
 export function inDevForward(inDev: InDevice): boolean {
   return inDev.cnf.data[IPV4_DEVCONF_FORWARDING] !== 0;
 }
-export function inDevMforward(inDev: InDevice): boolean {
-  return inDevAndconf(inDev, IPV4_DEVCONF_MC_FORWARDING);
-}
 export function inDevBforward(inDev: InDevice): boolean {
   return inDevAndconf(inDev, IPV4_DEVCONF_BC_FORWARDING);
 }

@@ -148,10 +148,6 @@ export function inetAddrType(net: Net, addr: number): number {
 export function inetAddrTypeDevTable(net: Net, _dev: NetDevice | null, addr: number): number {
   return inetDevAddrTypeIn(net, null, addr);
 }
-/** inet_dev_addr_type: only what is local or broadcast on `dev` counts as such. */
-export function inetDevAddrType(net: Net, dev: NetDevice | null, addr: number): number {
-  return inetDevAddrTypeIn(net, dev, addr);
-}
 
 const specFl: FlowI4 = new FlowI4();
 const specRes: FibResult = new FibResult();

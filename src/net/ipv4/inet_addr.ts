@@ -35,10 +35,6 @@ export function ipv4IsLbcast(addr: number): boolean {
 export function ipv4IsZeronet(addr: number): boolean {
   return addr === 0;
 }
-/** ipv4_is_all_snoopers, 169.254/16. */
-export function ipv4IsLinklocal169(addr: number): boolean {
-  return addr >>> 16 === 0xa9fe;
-}
 /** inet_ifa_match: `addr` is in the subnet of the address. */
 export function ifaMatch(addr: number, ifa: { readonly ifaAddress: number; readonly ifaMask: number }): boolean {
   return ((addr ^ ifa.ifaAddress) & ifa.ifaMask) === 0;

@@ -11,6 +11,8 @@ import type { ErrBox, Sock } from "../core/sock.ts";
 import {
   __skDstCheck,
   SOCK_DEAD,
+  skAcceptqAdded,
+  skAcceptqRemoved,
   skCloneLock,
   skSetupCaps,
   sockFlag,
@@ -186,10 +188,6 @@ export function inetCskReqskQueueLen(sk: InetConnectionSock): number {
   return sk.icskAcceptQueue.qlen;
 }
 
-export function inetCskReqskQueueYoung(sk: InetConnectionSock): number {
-  return sk.icskAcceptQueue.young;
-}
-
 /** inet_csk_accept: the oldest established child, or null with err = -EAGAIN / -EINVAL. */
 export function inetCskAccept(sk0: Sock, _flags: number, err: ErrBox): Sock | null {
   const sk = sk0 as InetConnectionSock;
@@ -202,7 +200,7 @@ export function inetCskAccept(sk0: Sock, _flags: number, err: ErrBox): Sock | nu
     err.value = -EAGAIN;
     return null;
   }
-  sk.skAckBacklog--;
+  skAcceptqRemoved(sk);
   err.value = 0;
   return child;
 }
@@ -265,7 +263,7 @@ export function inetCskReqskQueueAdd(sk: InetConnectionSock, req: RequestSock, c
     return null;
   }
   sk.icskAcceptQueue.acceptQueue.push(child);
-  sk.skAckBacklog++;
+  skAcceptqAdded(sk);
   return child;
 }
 

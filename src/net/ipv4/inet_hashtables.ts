@@ -4,11 +4,11 @@
  */
 
 import { bugOn } from "../../kernel/bug.ts";
-import { EADDRINUSE, EADDRNOTAVAIL } from "../../uapi/errno.ts";
+import { EADDRNOTAVAIL } from "../../uapi/errno.ts";
 import { TCP_LISTEN, TCP_TIME_WAIT } from "../../uapi/tcp.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
-import type { InetConnectionSock, InetSock, RequestSock, TcpTimewaitSock } from "./inet_sock.ts";
+import type { InetConnectionSock, InetSock, TcpTimewaitSock } from "./inet_sock.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {
@@ -294,15 +294,13 @@ export function inetBindBucketGet(net: Net, port: number): InetBindBucket {
   return tb;
 }
 
-function localPortRange(net: Net, sk: Sock): [number, number] {
+function inetSkGetLocalPortRange(net: Net, sk: Sock): [number, number] {
   const range = net.ipv4.sysctlIpLocalPortRange;
-  const own = (sk as InetSock & { localPortRange?: number }).localPortRange ?? 0;
+  const own = (sk as InetSock).localPortRange;
   const lo = own & 0xffff;
   const hi = own >>> 16;
   return [lo !== 0 ? lo : (range[0] as number), hi !== 0 ? hi : (range[1] as number)];
 }
-
-export { localPortRange as inetSkGetLocalPortRange };
 
 /**
  * __inet_check_established: may the four-tuple be used? A TIME_WAIT sock in its place may be taken over when
@@ -339,7 +337,7 @@ export function inetHashConnect(
     inetEhashInsert(sk, null);
     return 0;
   }
-  const [low, high0] = localPortRange(net, sk);
+  const [low, high0] = inetSkGetLocalPortRange(net, sk);
   let remaining = high0 + 1 - low;
   if (remaining > 1) remaining &= ~1;
   const key = inetEhashfn(net, sk.skcRcvSaddr, 0, sk.skcDaddr, sk.skcDport);
@@ -350,7 +348,7 @@ export function inetHashConnect(
     for (let i = pass; i < remaining; i += 2) {
       let port = low + offset + i;
       if (port > high0) port -= remaining;
-      if (isReserved(net, port)) continue;
+      if (inetIsLocalReservedPort(net, port)) continue;
       let tb = info.bhash.get(port);
       let tw: TcpTimewaitSock | null = null;
       if (tb !== undefined) {
@@ -373,7 +371,8 @@ export function inetHashConnect(
   return -EADDRNOTAVAIL;
 }
 
-function isReserved(net: Net, port: number): boolean {
+/** inet_is_local_reserved_port: net.ipv4.ip_local_reserved_ports keeps it from being chosen. */
+export function inetIsLocalReservedPort(net: Net, port: number): boolean {
   const reserved = net.ipv4.sysctlLocalReservedPorts;
   return reserved !== null && reserved.has(port);
 }
@@ -435,7 +434,7 @@ function updateFastreuse(tb: InetBindBucket, sk: Sock): void {
 /** inet_csk_find_open_port: random start, odd ports first (connect takes the even ones). 0 = none free. */
 function findOpenPort(sk: Sock): number {
   const net = sk.net;
-  const [low, high] = localPortRange(net, sk);
+  const [low, high] = inetSkGetLocalPortRange(net, sk);
   let remaining = high + 1 - low;
   if (remaining > 1) remaining &= ~1;
   let offset = net.kernel.random.u32() % remaining;
@@ -444,7 +443,7 @@ function findOpenPort(sk: Sock): number {
     for (let i = pass; i < remaining; i += 2) {
       let port = low + offset + i;
       while (port > high) port -= remaining;
-      if (port < low || isReserved(net, port)) continue;
+      if (port < low || inetIsLocalReservedPort(net, port)) continue;
       const tb = net.tcpHashinfo.bhash.get(port);
       if (tb === undefined || tb.owners.size === 0 || !bindConflict(sk, tb, false)) return port;
     }
@@ -459,20 +458,11 @@ export function inetListenConflict(sk: Sock): number {
   return bindConflict(sk, tb, true) ? 1 : 0;
 }
 
-/** Errors of get_port as the callers return them. */
-export function inetGetPortErrno(ret: number): number {
-  return ret === 0 ? 0 : -EADDRINUSE;
-}
-
 /** Every sock of a namespace's tables (ss, teardown). */
 export function inetAllSocks(net: Net): Sock[] {
   const out = net.tcpHashinfo.lhash.all();
   for (const sk of net.tcpHashinfo.ehash.all()) out.push(sk);
   return out;
-}
-
-export function inetReqsk(sk: Sock): RequestSock {
-  return sk as RequestSock;
 }
 
 /** Removes a request or TIME_WAIT sock from the ehash. */

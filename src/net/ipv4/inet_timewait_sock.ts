@@ -7,7 +7,6 @@ import { delTimer, modTimer, timerPending, timerSetup } from "../../kernel/timer
 import { LINUX_MIB_TIMEWAITED, LINUX_MIB_TIMEWAITKILLED } from "../../uapi/linux_mib.ts";
 import { TCP_TIME_WAIT } from "../../uapi/tcp.ts";
 import type { Net } from "../core/net_namespace.ts";
-import type { Sock } from "../core/sock.ts";
 import type { InetBindBucket } from "./inet_hashtables.ts";
 import { inetEhashfn, inetEhashRemove } from "./inet_hashtables.ts";
 import type { InetConnectionSock } from "./inet_sock.ts";
@@ -100,12 +99,6 @@ export function inetTwskDeschedulePut(tw: TcpTimewaitSock): void {
     netIncStats(tw.net, LINUX_MIB_TIMEWAITKILLED);
   }
   inetTwskKill(tw);
-}
-
-export function inetTwskPut(_tw: TcpTimewaitSock): void {}
-
-export function inetTwsk(sk: Sock): TcpTimewaitSock {
-  return sk as TcpTimewaitSock;
 }
 
 /** inet_twsk_purge: every TIME_WAIT sock of a namespace that goes away. */

@@ -64,11 +64,6 @@ export function ipHdr(skb: number): number {
 export function ipHdrlen(skb: number): number {
   return (u8[u32[(skb + SKB_NETWORK_HEADER) >>> 2]] & 15) << 2;
 }
-/** ip_transport_len: bytes of the datagram behind the IP header. */
-export function ipTransportLen(skb: number): number {
-  const iph = u32[(skb + SKB_NETWORK_HEADER) >>> 2];
-  return dv.getUint16(iph + 2) - ((u8[iph] & 15) << 2);
-}
 export function ipHdrVersion(iph: number): number {
   return u8[iph] >>> 4;
 }
@@ -119,12 +114,6 @@ export function ipHdrProtocol(iph: number): number {
 }
 export function ipHdrSetProtocol(iph: number, protocol: number): void {
   u8[iph + 9] = protocol;
-}
-export function ipHdrCheck(iph: number): number {
-  return dv.getUint16(iph + 10);
-}
-export function ipHdrSetCheck(iph: number, check: number): void {
-  dv.setUint16(iph + 10, check);
 }
 export function ipHdrSaddr(iph: number): number {
   return dv.getUint32(iph + 12);
@@ -189,9 +178,6 @@ export function ipcbFragMaxSize(skb: number): number {
 }
 export function ipcbSetFragMaxSize(skb: number, size: number): void {
   u16[(skb + IPCB_FRAG_MAX_SIZE) >>> 1] = size;
-}
-export function ipcbIif(skb: number): number {
-  return u32[(skb + IPCB_IIF) >>> 2];
 }
 export function ipcbSetIif(skb: number, iif: number): void {
   u32[(skb + IPCB_IIF) >>> 2] = iif;

@@ -274,10 +274,6 @@ export class FibNhException {
 export function rtCacheFlush(net: Net): void {
   net.ipv4.rtGenid++;
 }
-/** rt_genid_bump_ipv4. */
-export function rtGenidBumpIpv4(net: Net): void {
-  net.ipv4.rtGenid++;
-}
 /** rt_flush_dev: decisions that lead over a device which goes away. */
 export function rtFlushDev(dev: NetDevice): void {
   rtCacheFlush(dev.net);

@@ -127,7 +127,7 @@ import {
   sockPut,
   sockSetFlag,
 } from "../core/sock.ts";
-import { skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
+import { skStreamError, skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
 import {
   inetCskDelackInit,
   inetCskDestroySock,
@@ -517,7 +517,7 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
   let copied = 0;
   let mssNow = tcpSendMss(sk, flags);
   let sizeGoal = sizeGoalResult;
-  if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) return tcpSendError(sk, -EPIPE);
+  if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) return skStreamError(sk, flags, -EPIPE);
   let err = 0;
   let queued = 0;
 
@@ -627,16 +627,7 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     if (sk.skWriteQueue.head !== 0) tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
     return -EAGAIN;
   }
-  return err < 0 ? tcpSendError(sk, err) : 0;
-}
-
-/** sk_stream_error: a pending error of the socket comes before EPIPE. */
-function tcpSendError(sk: TcpSock, err: number): number {
-  if (err === -EPIPE) {
-    const pending = sockError(sk);
-    if (pending !== 0) return pending;
-  }
-  return err;
+  return err < 0 ? skStreamError(sk, flags, err) : 0;
 }
 
 // ---- receiving ----------------------------------------------------------------------------------------------------------

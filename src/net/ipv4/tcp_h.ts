@@ -11,19 +11,12 @@
 
 export * from "./tcp_h.const.ts";
 
-import {
-  SKB_DATA,
-  SKB_LEN,
-  SKB_TRANSPORT_HEADER,
-  SKB_TRUESIZE,
-  SKB_TSTAMP,
-  TCPCB_FLAG_EOR,
-} from "../../../assembly/layout.ts";
+import { SKB_LEN, SKB_TRANSPORT_HEADER, SKB_TRUESIZE, SKB_TSTAMP, TCPCB_FLAG_EOR } from "../../../assembly/layout.ts";
 import { kernel, USEC_PER_JIFFY } from "../../kernel/kernel.ts";
 import { netIncStats } from "../../kernel/mib.ts";
 import { delTimer } from "../../kernel/timer.ts";
 import { dv, f64, u8, u32 } from "../../mm/mem.ts";
-import { skbGsoSegs, skbNext, skbPrev } from "../../mm/skb.ts";
+import { skbGsoSegs, skbNext } from "../../mm/skb.ts";
 import { LINUX_MIB_LISTENDROPS } from "../../uapi/linux_mib.ts";
 import { RTAX_RTO_MIN } from "../../uapi/rtnetlink.ts";
 import {
@@ -35,15 +28,7 @@ import {
   TCPF_SYN_SENT,
 } from "../../uapi/tcp.ts";
 import { dstMetric, dstMetricLocked } from "../core/dst.ts";
-import {
-  consumeSkb,
-  skbPeek,
-  skbPeekTail,
-  skbQueueAfter,
-  skbQueueBefore,
-  skbQueueTail,
-  skbUnlink,
-} from "../core/skbuff.ts";
+import { consumeSkb, skbPeek, skbPeekTail, skbQueueBefore, skbQueueTail, skbUnlink } from "../core/skbuff.ts";
 import type { Sock } from "../core/sock.ts";
 import {
   SOCK_DONE,
@@ -65,7 +50,6 @@ import {
   SK_PACING_NEEDED,
   TCP_ATO_MIN,
   TCP_CHRONO_BUSY,
-  TCP_DEFAULT_SCALING_RATIO,
   TCP_FLAG_ACK,
   TCP_INFINITE_SSTHRESH,
   TCP_PAWS_24DAYS,
@@ -78,7 +62,7 @@ import {
 } from "./tcp_h.const.ts";
 import { __tcpPushPendingFrames, tcpChronoStart, tcpCurrentMss } from "./tcp_output.ts";
 import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
-import { tcpSkbCbFlags, tcpSkbEndSeq, tcpSkbSeq } from "./tcp_sock.ts";
+import { tcpSkbCbFlags, tcpSkbSeq } from "./tcp_sock.ts";
 
 export { AckSample, RateSample } from "./tcp_sock.ts";
 export { tcpClampProbe0ToUserTimeout } from "./tcp_timer.ts";
@@ -122,9 +106,6 @@ export function thFlags(th: number): number {
 export function thWindow(th: number): number {
   return dv.getUint16(th + 14);
 }
-export function thCheck(th: number): number {
-  return dv.getUint16(th + 16);
-}
 export function thUrgPtr(th: number): number {
   return dv.getUint16(th + 18);
 }
@@ -135,13 +116,6 @@ export function tcpFlagWord(th: number): number {
 /** tcp_hdrlen: bytes of the header with its options. */
 export function tcpHdrlen(skb: number): number {
   return (u8[u32[(skb + SKB_TRANSPORT_HEADER) >>> 2] + 12] >>> 4) << 2;
-}
-export function __tcpHdrlen(th: number): number {
-  return (u8[th + 12] >>> 4) << 2;
-}
-/** tcp_optlen: bytes of options. */
-export function tcpOptlen(skb: number): number {
-  return ((u8[u32[(skb + SKB_TRANSPORT_HEADER) >>> 2] + 12] >>> 4) - 5) << 2;
 }
 
 // ---- time ----------------------------------------------------------------------------------------------------------------
@@ -269,9 +243,6 @@ export function tcpInSlowStart(tp: TcpSock): boolean {
 }
 export function tcpInInitialSlowstart(tp: TcpSock): boolean {
   return tp.sndSsthresh >= TCP_INFINITE_SSTHRESH;
-}
-export function tcpInitialSsthresh(): number {
-  return TCP_INFINITE_SSTHRESH;
 }
 export function tcpInCwndReduction(sk: InetConnectionSock): boolean {
   return ((TCPF_CA_CWR | TCPF_CA_Recovery) & (1 << sk.icskCaState)) !== 0;
@@ -439,9 +410,6 @@ export function __tcpSpaceFromWin(scalingRatio: number, win: number): number {
 export function tcpSpaceFromWin(sk: TcpSock, win: number): number {
   return __tcpSpaceFromWin(sk.scalingRatio, win);
 }
-export function tcpScalingRatioInit(sk: TcpSock): void {
-  sk.scalingRatio = TCP_DEFAULT_SCALING_RATIO;
-}
 /** Free window space; negative when the buffer is overcommitted. */
 export function tcpSpace(sk: TcpSock): number {
   return tcpWinFromSpace(sk, sk.skRcvbuf - sk.skRmemAlloc);
@@ -580,25 +548,12 @@ export function tcpRtxQueueHead(sk: TcpSock): number {
 export function tcpRtxQueueTail(sk: TcpSock): number {
   return skbPeekTail(sk.tcpRtxQueue);
 }
-export function tcpWriteQueueHead(sk: Sock): number {
-  return skbPeek(sk.skWriteQueue);
-}
 export function tcpWriteQueueTail(sk: Sock): number {
   return skbPeekTail(sk.skWriteQueue);
 }
 /** The next skb to send; 0 = none. */
 export function tcpSendHead(sk: Sock): number {
   return skbPeek(sk.skWriteQueue);
-}
-/** The skb behind `skb` in its queue; 0 = it is the last. skb_rb_next for the rtx queue. */
-export function tcpWriteQueueNext(_sk: Sock, skb: number): number {
-  return skbNext(skb);
-}
-export function skbRbNext(skb: number): number {
-  return skbNext(skb);
-}
-export function skbRbPrev(skb: number): number {
-  return skbPrev(skb);
 }
 export function tcpSkbIsLast(sk: Sock, skb: number): boolean {
   return skbPeekTail(sk.skWriteQueue) === skb;
@@ -614,10 +569,6 @@ export function tcpRtxAndWriteQueuesEmpty(sk: TcpSock): boolean {
 }
 export function tcpInsertWriteQueueBefore(newSkb: number, skb: number, sk: Sock): void {
   skbQueueBefore(sk.skWriteQueue, skb, newSkb);
-}
-/** Behind `skb`, in the rtx queue (`rtx`) or the write queue: tcp_insert_write_queue_after. */
-export function tcpInsertWriteQueueAfter(skb: number, buff: number, sk: TcpSock, rtx: boolean): void {
-  skbQueueAfter(rtx ? sk.tcpRtxQueue : sk.skWriteQueue, skb, buff);
 }
 export function tcpUnlinkWriteQueue(skb: number, sk: Sock): void {
   skbUnlink(skb, sk.skWriteQueue);
@@ -670,12 +621,4 @@ export function tcpSkbCanCollapseTo(skb: number): boolean {
 /** May `from`, the next one, be merged into `to`? */
 export function tcpSkbCanCollapse(to: number, _from: number): boolean {
   return tcpSkbCanCollapseTo(to);
-}
-/** Bytes in sequence space: data, SYN and FIN. */
-export function tcpSkbSeqLen(skb: number): number {
-  return seqSub(tcpSkbEndSeq(skb), tcpSkbSeq(skb));
-}
-/** Bytes between `skb->data` and the transport header, as skb_transport_offset. */
-export function tcpHdrOffset(skb: number): number {
-  return u32[(skb + SKB_TRANSPORT_HEADER) >>> 2] - u32[(skb + SKB_DATA) >>> 2];
 }

@@ -14,6 +14,7 @@ import { EADDRINUSE } from "../../uapi/errno.ts";
 import { TCP_ESTABLISHED } from "../../uapi/tcp.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
+import { inetIsLocalReservedPort } from "./inet_hashtables.ts";
 import { InetSock } from "./inet_sock.ts";
 
 declare module "../core/net_namespace.ts" {
@@ -265,13 +266,6 @@ function udpLibLportInuse(sk: UdpSock, num: number): boolean {
   return false;
 }
 
-/** inet_is_local_reserved_port. */
-/* notrace */
-function isReserved(net: Net, port: number): boolean {
-  const reserved = net.ipv4.sysctlLocalReservedPorts;
-  return reserved !== null && reserved.has(port);
-}
-
 /** udp_v4_get_port: binds to `snum`, or to a random free port when it is 0. 0 or -EADDRINUSE. */
 export function udpV4GetPort(sk0: Sock, snum: number): number {
   const sk = sk0 as UdpSock;
@@ -284,12 +278,12 @@ export function udpV4GetPort(sk0: Sock, snum: number): number {
     // Unpredictable (RFC 6056 §3.3.1): random picks, and a scan from a random place when the range is crowded.
     for (let i = 0; i < 16 && snum === 0; i++) {
       const port = low + getRandomU32Below(remaining);
-      if (!isReserved(net, port) && !udpLibLportInuse(sk, port)) snum = port;
+      if (!inetIsLocalReservedPort(net, port) && !udpLibLportInuse(sk, port)) snum = port;
     }
     const first = getRandomU32Below(remaining);
     for (let i = 0; i < remaining && snum === 0; i++) {
       const port = low + ((first + i) % remaining);
-      if (!isReserved(net, port) && !udpLibLportInuse(sk, port)) snum = port;
+      if (!inetIsLocalReservedPort(net, port) && !udpLibLportInuse(sk, port)) snum = port;
     }
     if (snum === 0) return -EADDRINUSE;
   } else if (udpLibLportInuse(sk, snum)) return -EADDRINUSE;
