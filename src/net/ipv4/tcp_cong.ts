@@ -6,6 +6,7 @@ import { TCPF_CLOSE, TCPF_LISTEN } from "../../uapi/tcp.ts";
 import { type DstEntry, dstMetric, dstMetricLocked } from "../core/dst.ts";
 import type { Net } from "../core/net_namespace.ts";
 import type { InetConnectionSock } from "./inet_sock.ts";
+import { tcpBbrCongOps } from "./tcp_bbr.ts";
 import { cubictcp } from "./tcp_cubic.ts";
 import type { AckSample, RateSample } from "./tcp_h.ts";
 import { inetEcnDontxmit, inetEcnXmit, tcpInSlowStart, tcpIsCwndLimited, tcpSndCwnd, tcpSndCwndSet } from "./tcp_h.ts";
@@ -80,12 +81,13 @@ const tcpCongList: TcpCongestionOps[] = [];
 /** Names that anybody may choose beside those that are TCP_CONG_NON_RESTRICTED; set by tcp_allowed_congestion_control. */
 let tcpCongAllowed: string[] | null = null;
 
-/** The modules that are linked in. Done at the first look, because tcp_cubic.ts may be loaded after this file. */
+/** The modules that are linked in. Done at the first look, because their files may be loaded after this one. */
 /* notrace */
 function tcpCongBuiltin(): TcpCongestionOps[] {
   if (tcpCongList.length === 0) {
     tcpCongList.push(tcpReno());
     tcpCongList.push(cubictcp());
+    tcpCongList.push(tcpBbrCongOps());
   }
   return tcpCongList;
 }
@@ -186,6 +188,8 @@ export function tcpSetAllowedCongestionControl(val: string): number {
 export function tcpSetDefaultCongestionControl(net: Net, name: string): number {
   if (tcpCaFind(name) === null) return -ENOENT;
   net.ipv4.sysctlTcpCongestionControl = name;
+  // What is the default may be chosen by anybody.
+  if (tcpCongAllowed !== null && !tcpCongAllowed.includes(name)) tcpCongAllowed.push(name);
   return 0;
 }
 

@@ -178,7 +178,7 @@ export function tcpSkbSentAfter(t1: number, t2: number, seq1: Seq, seq2: Seq): b
   return t1 > t2 || (t1 === t2 && after(seq1, seq2));
 }
 
-// ---- struct minmax (lib/win_minmax.c): Kathleen Nichols' windowed min filter ---------------------------------------------------
+// ---- struct minmax (lib/win_minmax.c): Kathleen Nichols' windowed min and max filter ---------------------------------------------------
 // m = [t0, v0, t1, v1, t2, v2]: the best, second and third best of the window, each later than the one before.
 
 export function minmaxGet(m: Float64Array): number {
@@ -199,7 +199,22 @@ export function minmaxRunningMin(m: Float64Array, win: number, t: number, meas: 
     m[4] = t;
     m[5] = meas;
   }
-  // minmax_subwin_update: ages the choices, so that each stays within its quarter of the window.
+  return minmaxSubwinUpdate(m, win, t, meas);
+}
+/** `win` and `t` in the same unit. Returns the maximum of the last `win`. */
+export function minmaxRunningMax(m: Float64Array, win: number, t: number, meas: number): number {
+  if (meas >= m[1] || t - m[4] > win) return minmaxReset(m, t, meas);
+  if (meas >= m[3]) {
+    m[2] = m[4] = t;
+    m[3] = m[5] = meas;
+  } else if (meas >= m[5]) {
+    m[4] = t;
+    m[5] = meas;
+  }
+  return minmaxSubwinUpdate(m, win, t, meas);
+}
+/** minmax_subwin_update: ages the choices, so that each stays within its quarter of the window. */
+function minmaxSubwinUpdate(m: Float64Array, win: number, t: number, meas: number): number {
   const dt = t - m[0];
   if (dt > win) {
     m[0] = m[2];

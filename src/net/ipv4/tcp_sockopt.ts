@@ -1,8 +1,10 @@
 /** TCP's socket options and TCP_INFO (the kernel keeps them in tcp.c). */
 
+import { CAP_NET_ADMIN, nsCapable } from "../../kernel/capability.ts";
 import { EINVAL, ENOENT, ENOPROTOOPT, EPERM } from "../../uapi/errno.ts";
 import { SOL_TCP } from "../../uapi/socket.ts";
 import {
+  TCP_CC_INFO,
   TCP_CLOSE,
   TCP_CONGESTION,
   TCP_CORK,
@@ -51,7 +53,7 @@ import {
 import { ICSK_ACK_PUSHED, ICSK_ACK_SCHED } from "./inet_sock.ts";
 import { seqSub } from "./seq.ts";
 import { tcpCleanupRbuf } from "./tcp.ts";
-import { tcpSetCongestionControl } from "./tcp_cong.ts";
+import { TCP_CA_NAME_MAX, tcpSetCongestionControl } from "./tcp_cong.ts";
 import {
   keepaliveIntvlWhen,
   keepaliveProbes,
@@ -181,7 +183,8 @@ export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval:
   if (level !== SOL_TCP) return sk.icskAfOps.setsockopt(sk, level, optname, optval);
   if (optname === TCP_CONGESTION) {
     if (typeof optval !== "string" || optval.length < 1) return -EINVAL;
-    return tcpSetCongestionControl(sk, optval, true, true);
+    const name = optval.slice(0, TCP_CA_NAME_MAX - 1);
+    return tcpSetCongestionControl(sk, name, true, nsCapable(sk.net, CAP_NET_ADMIN));
   }
   if (typeof optval !== "number") return -EINVAL;
   const val = optval | 0;
@@ -308,6 +311,11 @@ export function tcpGetsockopt(sk0: Sock, level: number, optname: number, err: Er
       return sk.icskAck.pingpong < sk.net.ipv4.sysctlTcpPingpongThresh ? 1 : 0;
     case TCP_CONGESTION:
       return sk.icskCaOps === null ? "" : sk.icskCaOps.name;
+    case TCP_CC_INFO: {
+      // Length 0 where the congestion control has nothing to tell.
+      const ca = sk.icskCaOps;
+      return ca?.getInfo === undefined ? new Uint8Array(0) : (ca.getInfo(sk, -1) ?? new Uint8Array(0));
+    }
     case TCP_THIN_LINEAR_TIMEOUTS:
       return sk.thinLto ? 1 : 0;
     case TCP_THIN_DUPACK:
