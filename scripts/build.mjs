@@ -118,7 +118,7 @@ function inlineAll(dir) {
 
 /** Compiles and instruments src/ if anything that dist/ depends on has changed. Returns whether it did. */
 export function buildDist({ force = false, target = "dist", trace = true } = {}) {
-  const sources = walk("src", (name) => name.endsWith(".ts"));
+  const sources = ["src", "bench"].flatMap((dir) => walk(dir, (name) => name.endsWith(".ts")));
   if (!sources.some((file) => !file.endsWith(".d.ts"))) return false;
   const others = [
     "assembly/layout.ts",

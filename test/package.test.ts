@@ -71,10 +71,12 @@ describe("the package", () => {
     const { stdout, stderr } = script(
       "entries.mjs",
       `const main = await import("skbuff"), uapi = await import("skbuff/uapi");
-       console.log(typeof main.createKernel, uapi.ECONNREFUSED, uapi.errnoName(111));`,
+       const bench = await import("skbuff/bench");
+       const { passed } = bench.gate([{ name: "x", base: () => 1, head: () => 1 }], { warmup: 1 });
+       console.log(typeof main.createKernel, uapi.ECONNREFUSED, uapi.errnoName(111), passed);`,
     );
     expect(stderr).toBe("");
-    expect(stdout.trim()).toBe("function 111 ECONNREFUSED");
+    expect(stdout.trim()).toBe("function 111 ECONNREFUSED true");
   });
 
   test("moves a file from one host to another", () => {

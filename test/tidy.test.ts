@@ -103,6 +103,8 @@ const LAYERS: readonly (readonly [from: RegExp, to: readonly RegExp[]])[] = [
   // On top: everything below, and each other, but the platform.
   [/^src\/(?:sim|tools)\//, [/^src\/(?!platform\/|cli\/|compat\/)/, /^assembly\/layout\.ts$/]],
   [/^src\/platform\//, [/^src\/(?!cli\/)/, /^assembly\/layout\.ts$/]],
+  // The command runs the benchmarks, which stand outside src/.
+  [/^src\/cli\//, [/^src\//, /^bench\//, /^assembly\/layout\.ts$/]],
   [/^src\//, [/^src\//, /^assembly\/layout\.ts$/]],
 ];
 

@@ -25,6 +25,10 @@ const commands: Record<string, Command> = {
     summary: "run packetdrill scripts against this stack, in virtual time",
     load: () => import("./packetdrill.ts"),
   },
+  bench: {
+    summary: "how fast this stack is here, against the machine's limit, its peers and other builds; the gate",
+    load: () => import("./bench.ts"),
+  },
 };
 
 function usage(): string {

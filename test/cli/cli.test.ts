@@ -31,6 +31,11 @@ describe("exit codes", () => {
     [["demo", "--driver", "ne2000"], 2, /ne2000/],
     [["trace", "--bytes", "-3"], 2, /bytes/],
     [["serve", "."], 2, /--tap/],
+    [["bench", "--help"], 0, /Usage: skbuff bench/],
+    [["bench", "no-such-case"], 2, /no case "no-such-case"/],
+    [["bench", "--time", "soon"], 2, /--time/],
+    [["bench", "gate"], 2, /--base/],
+    [["bench", "gate", "--base", "no-such-ref"], 1, /no-such-ref: neither a folder with a build nor a git reference/],
   ];
   for (const [args, status, text] of rows) {
     it(`skbuff ${args.join(" ")}: ${status}`, () => {
@@ -39,6 +44,59 @@ describe("exit codes", () => {
       expect(r.stdout + r.stderr).toMatch(text);
     });
   }
+});
+
+describe("bench", () => {
+  it("runs cases, verified, against their limits and peers, and writes every form of the results", () => {
+    const files = ["json", "bigger", "markdown", "svg"].flatMap((form) => [`--${form}`, form]);
+    const r = skbuff(
+      "bench",
+      "--peers",
+      "--time",
+      "0.05",
+      "--scale",
+      "0.05",
+      ...files,
+      "frames",
+      "udp64",
+      "net-pingpong",
+    );
+    expect(r.status, r.stderr).toBe(0);
+    expect(r.stdout).toMatch(/^frames +skbuff +[\d.,]+ +Gbit\/s.*\n +limit .*>= 0\.5\n/m);
+    const results = JSON.parse(fs.readFileSync(path.join(dir, "json"), "utf8")) as {
+      name: string;
+      contenders: { name: string; value: number }[];
+    }[];
+    expect(results.map((c) => [c.name, ...c.contenders.map((x) => x.name)])).toEqual([
+      ["frames", "skbuff", "limit"],
+      ["udp64", "skbuff", "node:dgram"],
+      ["net-pingpong", "skbuff", "node:net"],
+    ]);
+    for (const c of results) for (const x of c.contenders) expect(x.value, `${c.name} ${x.name}`).toBeGreaterThan(0);
+    const bigger = JSON.parse(fs.readFileSync(path.join(dir, "bigger"), "utf8")) as Record<string, unknown>[];
+    expect(bigger[0]).toMatchObject({ name: "frames", unit: "Gbit/s", value: results[0].contenders[0].value });
+    expect(fs.readFileSync(path.join(dir, "markdown"), "utf8").split("\n")).toHaveLength(9);
+    expect(fs.readFileSync(path.join(dir, "svg"), "utf8").match(/<rect /g)).toHaveLength(6);
+  }, 60_000);
+
+  it("gate: judges a build against a copy of itself", () => {
+    const args = [
+      "bench",
+      "gate",
+      "--base",
+      path.dirname(path.dirname(path.dirname(cli))),
+      "--limit",
+      "50",
+      "--pairs",
+      "20",
+    ];
+    const r = skbuff(...args, "--markdown", "gate.md", "--json", "gate.json", "csum-1448", "pingpong");
+    expect(r.stdout, r.stderr).toMatch(/^ok {5}csum-1448 .*\nok {5}pingpong .*\ngate: passed\n$/);
+    expect(r.status).toBe(0);
+    expect(fs.readFileSync(path.join(dir, "gate.md"), "utf8")).toMatch(/gate: passed[^]*\| ✅ \| `pingpong` \|/);
+    const { verdicts } = JSON.parse(fs.readFileSync(path.join(dir, "gate.json"), "utf8")) as { verdicts: unknown[] };
+    expect(verdicts).toMatchObject([{ name: "csum-1448", pairs: 20 }, { name: "pingpong" }]);
+  }, 60_000);
 });
 
 describe("demo", () => {
