@@ -267,6 +267,8 @@ export const SKB_GSO_TCP_ECN: u32 = 4;
 export const SKB_GSO_TCP_FIXEDID: u32 = 8;
 export const SKB_GSO_TCPV6: u32 = 16;
 export const SKB_GSO_UDP_L4: u32 = 32;
+/** Accurate ECN: CWR is a bit of a counter, and stands in every frame. */
+export const SKB_GSO_TCP_ACCECN: u32 = 64;
 
 /** What gsoSegment is told of the device: it gathers frags; it computes checksums. */
 export const GSO_SEG_SG: u32 = 1;
@@ -554,6 +556,7 @@ export function layoutHash(): u32 {
   h = mix(h, SKB_GSO_TCP_FIXEDID);
   h = mix(h, SKB_GSO_TCPV6);
   h = mix(h, SKB_GSO_UDP_L4);
+  h = mix(h, SKB_GSO_TCP_ACCECN);
   h = mix(h, GSO_SEG_SG);
   h = mix(h, GSO_SEG_CSUM);
   h = mix(h, MAX_HEADER);

@@ -125,6 +125,24 @@ export const TCPI_OPT_SYN_DATA = 32;
 export const TCPI_OPT_USEC_TS = 64;
 export const TCPI_OPT_TFO_CHILD = 128;
 
+// tcpi_ecn_mode.
+export const TCPI_ECN_MODE_DISABLED = 0;
+export const TCPI_ECN_MODE_RFC3168 = 1;
+export const TCPI_ECN_MODE_ACCECN = 2;
+export const TCPI_ECN_MODE_PENDING = 3;
+
+// tcpi_accecn_opt_seen.
+export const TCP_ACCECN_OPT_NOT_SEEN = 0;
+export const TCP_ACCECN_OPT_EMPTY_SEEN = 1;
+export const TCP_ACCECN_OPT_COUNTER_SEEN = 2;
+export const TCP_ACCECN_OPT_FAIL_SEEN = 3;
+
+// tcpi_accecn_fail_mode.
+export const TCP_ACCECN_ACE_FAIL_SEND = 1;
+export const TCP_ACCECN_ACE_FAIL_RECV = 2;
+export const TCP_ACCECN_OPT_FAIL_SEND = 4;
+export const TCP_ACCECN_OPT_FAIL_RECV = 8;
+
 // Why the client of a fast open got no further (tcpi_fastopen_client_fail).
 export const TFO_STATUS_UNSPEC = 0;
 export const TFO_COOKIE_UNAVAILABLE = 1;
@@ -185,6 +203,9 @@ export const TCPOPT_MD5SIG = 19;
 export const TCPOPT_AO = 29;
 export const TCPOPT_MPTCP = 30;
 export const TCPOPT_FASTOPEN = 34;
+/** Accurate ECN, fields in the order ECT(0), CE, ECT(1); and the reverse. */
+export const TCPOPT_ACCECN0 = 172;
+export const TCPOPT_ACCECN1 = 174;
 export const TCPOPT_EXP = 254;
 export const TCPOPT_FASTOPEN_MAGIC = 0xf989;
 
@@ -197,6 +218,11 @@ export const TCPOLEN_MD5SIG = 18;
 export const TCPOLEN_FASTOPEN_BASE = 2;
 export const TCPOLEN_EXP_FASTOPEN_BASE = 4;
 export const TCPOLEN_EXP_SMC_BASE = 6;
+export const TCPOLEN_ACCECN_BASE = 2;
+/** One counter of the Accurate ECN option; there are at most three. */
+export const TCPOLEN_ACCECN_PERFIELD = 3;
+export const TCP_ACCECN_NUMFIELDS = 3;
+export const TCP_ACCECN_MAXSIZE = 11;
 export const TCPOLEN_TSTAMP_ALIGNED = 12;
 export const TCPOLEN_WSCALE_ALIGNED = 4;
 export const TCPOLEN_SACKPERM_ALIGNED = 4;

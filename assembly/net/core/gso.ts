@@ -34,6 +34,7 @@ import {
   SKB_CSUM_START,
   SKB_DATA,
   SKB_DATA_LEN,
+  SKB_GSO_TCP_ACCECN,
   SKB_GSO_TCP_FIXEDID,
   SKB_HEAD,
   SKB_IP_SUMMED,
@@ -100,6 +101,7 @@ export function gsoSegment(skb: u32, features: u32, proto: u32): u32 {
   // The template: sums of the headers without what differs from frame to frame.
   const si = shinfo(skb);
   const fixedId = (load<u16>(si, SHINFO_GSO_TYPE) & (SKB_GSO_TCP_FIXEDID as u16)) != 0;
+  const accecn = (load<u16>(si, SHINFO_GSO_TYPE) & (SKB_GSO_TCP_ACCECN as u16)) != 0;
   const id = isV6 ? 0 : get16(ih + 4);
   const ihlen: u32 = isV6 ? 0 : ((load<u8>(ih) as u32) & 15) << 2;
   if (!isV6 && (ihlen < 20 || ihlen > thOff - ihOff)) return 0;
@@ -227,7 +229,7 @@ export function gsoSegment(skb: u32, features: u32, proto: u32): u32 {
       const segSeq = seq + (pos - hlen);
       let segFlags = flags;
       if (!isLast) segFlags &= ~(TCP_FIN | TCP_PSH);
-      if (count != 0) segFlags &= ~TCP_CWR;
+      if (count != 0 && !accecn) segFlags &= ~TCP_CWR;
       store<u32>(segTh, bswap<u32>(segSeq), 4);
       store<u8>(segTh, segFlags, 13);
       own += (load<u32>(segTh, 4) as u64) + ((segFlags as u64) << 8);

@@ -22,6 +22,7 @@ import {
   SKB_DEV,
   SKB_END,
   SKB_GSO_DODGY,
+  SKB_GSO_TCP_ACCECN,
   SKB_GSO_TCP_ECN,
   SKB_GSO_TCPV4,
   SKB_GSO_TCPV6,
@@ -57,6 +58,7 @@ import type { Net } from "./net_namespace.ts";
 import {
   NETIF_F_CSUM_MASK,
   NETIF_F_FRAGLIST,
+  NETIF_F_GSO_ACCECN,
   NETIF_F_GSO_MASK,
   NETIF_F_GSO_UDP_L4,
   NETIF_F_HW_CSUM,
@@ -339,7 +341,8 @@ function netGsoOk(features: number, gsoType: number): boolean {
     ((gsoType & SKB_GSO_TCPV4) === 0 || (features & NETIF_F_TSO) !== 0) &&
     ((gsoType & SKB_GSO_UDP_L4) === 0 || (features & NETIF_F_GSO_UDP_L4) !== 0) &&
     ((gsoType & SKB_GSO_TCPV6) === 0 || (features & NETIF_F_TSO6) !== 0) &&
-    ((gsoType & SKB_GSO_TCP_ECN) === 0 || (features & NETIF_F_TSO_ECN) !== 0)
+    ((gsoType & SKB_GSO_TCP_ECN) === 0 || (features & NETIF_F_TSO_ECN) !== 0) &&
+    ((gsoType & SKB_GSO_TCP_ACCECN) === 0 || (features & NETIF_F_GSO_ACCECN) !== 0)
   );
 }
 

@@ -13,13 +13,15 @@ export const NETIF_F_GRO: number = 1 << 14;
 export const NETIF_F_TSO: number = 1 << 16;
 export const NETIF_F_GSO_UDP_L4: number = 1 << 17;
 export const NETIF_F_TSO_ECN: number = 1 << 18;
+/** TSO that leaves CWR in every frame, for Accurate ECN. */
+export const NETIF_F_GSO_ACCECN: number = 1 << 19;
 export const NETIF_F_TSO6: number = 1 << 20;
 export const NETIF_F_RXCSUM: number = 1 << 29;
 export const NETIF_F_LOOPBACK: number = 1 << 30;
 export const NETIF_F_CSUM_MASK: number = NETIF_F_IP_CSUM | NETIF_F_HW_CSUM;
 export const NETIF_F_ALL_TSO: number = NETIF_F_TSO | NETIF_F_TSO_ECN | NETIF_F_TSO6;
-export const NETIF_F_GSO_MASK: number = NETIF_F_ALL_TSO | NETIF_F_GSO_UDP_L4;
+export const NETIF_F_GSO_MASK: number = NETIF_F_ALL_TSO | NETIF_F_GSO_ACCECN | NETIF_F_GSO_UDP_L4;
 /** What software segmentation can cut. */
-export const NETIF_F_GSO_SOFTWARE: number = NETIF_F_ALL_TSO | NETIF_F_GSO_UDP_L4;
+export const NETIF_F_GSO_SOFTWARE: number = NETIF_F_GSO_MASK;
 /** Features that need nothing from the hardware; every device has them unless switched off. */
 export const NETIF_F_SOFT_FEATURES: number = NETIF_F_GSO | NETIF_F_GRO;

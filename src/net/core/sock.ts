@@ -47,6 +47,7 @@ import {
 } from "./dev.ts";
 import type { DstEntry } from "./dst.ts";
 import type { Net } from "./net_namespace.ts";
+import { NETIF_F_GSO_ACCECN, NETIF_F_GSO_SOFTWARE } from "./netdev_features.ts";
 import { SOCK_MIN_SNDBUF } from "./netns_core.ts";
 import {
   allocPage,
@@ -1018,6 +1019,7 @@ export function netGsoOk(features: number, gsoType: number): boolean {
   if ((gsoType & 4) !== 0) need |= NETIF_F_TSO_ECN;
   if ((gsoType & 16) !== 0) need |= NETIF_F_TSO6;
   if ((gsoType & 32) !== 0) need |= NETIF_F_GSO_UDP_L4;
+  if ((gsoType & 64) !== 0) need |= NETIF_F_GSO_ACCECN;
   return (features & need) === need;
 }
 
@@ -1030,7 +1032,6 @@ export function skCanGso(sk: Sock): boolean {
 /** sk_setup_caps: caches the route and what its device can do. */
 export function skSetupCaps(sk: Sock, dst: DstEntry): void {
   const dev = dst.dev;
-  const NETIF_F_GSO_SOFTWARE = NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | NETIF_F_GSO_UDP_L4;
   skDstSet(sk, dst);
   let caps = dev.features;
   // Super-packets for every device that scatters: what it cannot cut is cut in software on the way to it. A card without

@@ -34,6 +34,7 @@ import {
   ICSK_TIME_RETRANS,
 } from "./inet_sock.ts";
 import { ipRouteOutputFlow } from "./route.ts";
+import { tcpAccecnSynackRetransmitted } from "./tcp_ecn.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {
@@ -324,6 +325,7 @@ export function reqskTimerHandler(t: TimerList): void {
       : req.numTimeout >= maxRetries && (!req.acked || req.numTimeout >= deferAccept);
   const resend = deferAccept === 0 ? true : !req.acked || req.numTimeout >= deferAccept - 1;
   if (!expire && (!resend || inetRtxSynAck(listener, req) === 0 || req.acked)) {
+    tcpAccecnSynackRetransmitted(req);
     if (req.numTimeout++ === 0) q.young--;
     const us = Math.min(req.timeout * 2 ** req.numTimeout, listener.icskRtoMax);
     modTimer(t, roundJiffy(kernel.now + us));

@@ -202,7 +202,12 @@ export class RequestSock extends Sock {
   tfoListener = false;
   txhash = 0;
   savedSyn: Uint8Array | null = null;
+  /** Accurate ECN is agreed on; the ECN fields of SYN/ACK and SYN; TCP_ACCECN_*_FAIL_*, TCP_ACCECN_OPT_*_SEEN. */
   accecnOk = false;
+  synEctSnt = 0;
+  synEctRcv = 0;
+  accecnFailMode = 0;
+  sawAccecnOpt = 0;
 
   constructor(listener: InetConnectionSock, ops: RequestSockOps) {
     super();

@@ -119,17 +119,7 @@ import {
 } from "../../uapi/rtnetlink.ts";
 import { MSG_CONFIRM, MSG_MORE, MSG_PROBE, SOCK_RAW } from "../../uapi/socket.ts";
 import type { NetDevice } from "../core/dev.ts";
-import {
-  NET_XMIT_CN,
-  NETIF_F_CSUM_MASK,
-  NETIF_F_GSO_UDP_L4,
-  NETIF_F_SG,
-  NETIF_F_TSO,
-  NETIF_F_TSO_ECN,
-  NETIF_F_TSO6,
-  netifRx,
-  netifSkbFeatures,
-} from "../core/dev.ts";
+import { NET_XMIT_CN, NETIF_F_CSUM_MASK, NETIF_F_SG, netifRx, netifSkbFeatures } from "../core/dev.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { dstMtu, dstOutput } from "../core/dst.ts";
 import { skbGsoSegment, skbGsoValidateNetworkLen } from "../core/gso.ts";
@@ -137,6 +127,7 @@ import { msgIterCopyTo } from "../core/iov_iter.ts";
 import { dstNeighLookup, neighHhOutput, sockConfirmNeigh } from "../core/neighbour.ts";
 import type { Net } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
+import { NETIF_F_GSO_MASK } from "../core/netdev_features.ts";
 import {
   __skbPull,
   __skbTrim,
@@ -238,8 +229,6 @@ import type { Rtable } from "./route.ts";
 import { ip4DstHoplimit, ipRouteOutputFlow } from "./route.ts";
 
 type Output = (net: Net, sk: Sock | null, skb: number) => number;
-
-const NETIF_F_GSO_MASK = NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | NETIF_F_GSO_UDP_L4;
 
 /** LL_RESERVED_SPACE: headroom that a packet needs for the device's header, in steps of the header cache's 16 bytes. */
 /* notrace */

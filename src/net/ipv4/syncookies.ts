@@ -31,6 +31,7 @@ import type { RequestSock } from "./inet_sock.ts";
 import { ipHdr, ipHdrDaddr, ipHdrSaddr } from "./ip.ts";
 import { seqAdd, seqRaw } from "./seq.ts";
 import { TS_OPT_ECN, TS_OPT_SACK, TS_OPT_WSCALE_MASK } from "./syncookies.h.ts";
+import { cookieAccecnOk } from "./tcp_ecn.ts";
 import {
   ktimeGetSeconds,
   tcpClearOptions,
@@ -217,7 +218,7 @@ function cookieTcpCheck(sk: TcpSock, skb: number): RequestSock | null {
 }
 
 /** What tcp_v4_send_synack did, as far as the route says. */
-function cookieWindowInit(sk: TcpSock, req: RequestSock, dst: DstEntry): void {
+function cookieWindowInit(sk: TcpSock, req: RequestSock, dst: DstEntry, skb: number): void {
   const fullSpace = tcpFullSpace(sk);
   const w = cookieWindow;
   w.windowClamp = sk.windowClamp !== 0 ? sk.windowClamp : dstMetric(dst, RTAX_WINDOW);
@@ -230,6 +231,7 @@ function cookieWindowInit(sk: TcpSock, req: RequestSock, dst: DstEntry): void {
   req.rcvWscale = w.rcvWscale;
   const ecn = sk.net.ipv4.sysctlTcpEcn !== 0 || (dstMetric(dst, RTAX_FEATURES) & RTAX_FEATURE_ECN) !== 0;
   req.ecnOk = req.ecnOk && ecn;
+  req.accecnOk = req.ecnOk && cookieAccecnOk(tcpHdr(skb));
 }
 
 /**
@@ -246,7 +248,7 @@ export function cookieV4Check(sk: TcpSock, skb: number): TcpSock | null {
     kfreeSkbReason(skb, SKB_DROP_REASON_IP_OUTNOROUTES);
     return null;
   }
-  cookieWindowInit(sk, req, dst);
+  cookieWindowInit(sk, req, dst, skb);
   // tcp_get_cookie_sock
   ownReq.value = 0;
   const child = sk.icskAfOps.synRecvSock(sk, skb, req, dst, ownReq) as TcpSock | null;

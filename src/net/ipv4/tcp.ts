@@ -58,6 +58,7 @@ import {
 } from "../../uapi/socket.ts";
 import { SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD } from "../../uapi/sockios.ts";
 import {
+  TCP_ACCECN_OPT_NOT_SEEN,
   TCP_CA_Open,
   TCP_CLOSE,
   TCP_CLOSE_WAIT,
@@ -141,6 +142,7 @@ import { ICSK_ACK_PUSHED, ICSK_ACK_PUSHED2, ICSK_ACK_SCHED } from "./inet_sock.t
 import { ipRecvError } from "./ip_sockglue.ts";
 import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
 import { tcpAssignCongestionControl, tcpCleanupCongestionControl } from "./tcp_cong.ts";
+import { tcpAccecnInitCounters } from "./tcp_ecn.ts";
 import {
   minmaxReset,
   skWmemQueuedAdd,
@@ -996,6 +998,12 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   sk.windowClamp = 0;
   sk.delivered = 0;
   sk.deliveredCe = 0;
+  sk.accecnFailMode = 0;
+  sk.sawAccecnOpt = TCP_ACCECN_OPT_NOT_SEEN;
+  tcpAccecnInitCounters(sk);
+  sk.prevEcnfield = 0;
+  sk.accecnOptTstamp = 0;
+  sk.pktsAckedEwma = 0;
   sk.lost = 0;
   sk.lostOut = 0;
   sk.sackedOut = 0;

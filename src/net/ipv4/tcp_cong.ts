@@ -8,8 +8,9 @@ import type { Net } from "../core/net_namespace.ts";
 import type { InetConnectionSock } from "./inet_sock.ts";
 import { tcpBbrCongOps } from "./tcp_bbr.ts";
 import { cubictcp } from "./tcp_cubic.ts";
+import { inetEcnDontxmit, inetEcnXmitEct1Negotiation } from "./tcp_ecn.ts";
 import type { AckSample, RateSample } from "./tcp_h.ts";
-import { inetEcnDontxmit, inetEcnXmit, tcpInSlowStart, tcpIsCwndLimited, tcpSndCwnd, tcpSndCwndSet } from "./tcp_h.ts";
+import { tcpInSlowStart, tcpIsCwndLimited, tcpSndCwnd, tcpSndCwndSet } from "./tcp_h.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
 // enum tcp_ca_event: argument of cwndEvent.
@@ -35,6 +36,12 @@ export const CA_ACK_ECE = 4;
 export const TCP_CONG_NON_RESTRICTED = 1;
 /** Requires ECN/ECT set on all packets (DCTCP). */
 export const TCP_CONG_NEEDS_ECN = 2;
+/** Requires Accurate ECN. */
+export const TCP_CONG_NEEDS_ACCECN = 4;
+/** ECT(1) instead of ECT(0) until it is initialized (RFC 9331). */
+export const TCP_CONG_ECT_1_NEGOTIATION = 8;
+/** If Accurate ECN cannot be had, then none rather than the classic one. */
+export const TCP_CONG_NO_FALLBACK_RFC3168 = 16;
 
 export const TCP_CA_NAME_MAX = 16;
 
@@ -203,7 +210,7 @@ export function tcpGetDefaultCongestionControl(net: Net): string {
 /** ECT marks depend on the congestion control (DCTCP wants them on every packet). */
 /* notrace */
 function tcpCaSetEcn(sk: InetConnectionSock): void {
-  if ((sk.icskCaOps.flags & TCP_CONG_NEEDS_ECN) !== 0) inetEcnXmit(sk);
+  if ((sk.icskCaOps.flags & TCP_CONG_NEEDS_ECN) !== 0) inetEcnXmitEct1Negotiation(sk);
   else inetEcnDontxmit(sk);
 }
 

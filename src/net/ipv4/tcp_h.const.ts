@@ -109,16 +109,33 @@ export const TCP_RACK_NO_DUPTHRESH = 0x4;
 export const TCP_RACK_RECOVERY_THRESH = 16;
 
 // tp.ecnFlags.
-export const TCP_ECN_OK = 1;
+export const TCP_ECN_MODE_RFC3168 = 1;
 export const TCP_ECN_QUEUE_CWR = 2;
 export const TCP_ECN_DEMAND_CWR = 4;
 export const TCP_ECN_SEEN = 8;
-// inet_sk(sk)->tos (RFC 3168 §5).
-export const INET_ECN_NOT_ECT = 0;
-export const INET_ECN_ECT_1 = 1;
-export const INET_ECN_ECT_0 = 2;
-export const INET_ECN_CE = 3;
-export const INET_ECN_MASK = 3;
+export const TCP_ECN_MODE_ACCECN = 16;
+export const TCP_ECN_DISABLED = 0;
+export const TCP_ECN_MODE_ANY: number = TCP_ECN_MODE_RFC3168 | TCP_ECN_MODE_ACCECN;
+export const TCP_ECN_MODE_PENDING: number = TCP_ECN_MODE_ANY;
+
+// net.ipv4.tcp_ecn: the best kind of ECN for incoming and for outgoing connections (0 and 2: none for outgoing ones).
+export const TCP_ECN_IN_ECN_OUT_ECN = 1;
+export const TCP_ECN_IN_ACCECN_OUT_ACCECN = 3;
+export const TCP_ECN_IN_ACCECN_OUT_ECN = 4;
+
+// net.ipv4.tcp_ecn_option: 0 = never, 1 = as rarely as the RFC lets us, 2 = whenever it fits, 3 = even if it gets lost.
+export const TCP_ACCECN_OPTION_FULL = 2;
+export const TCP_ACCECN_OPTION_PERSIST = 3;
+
+// Accurate ECN: the ACE field has three bits, and this much of it may go unsent before an ACK is due (RFC 9768 §3.2.2.5.1).
+export const TCP_ACCECN_CEP_ACE_MASK = 7;
+export const TCP_ACCECN_ACE_MAX_DELTA = 6;
+// Where the counters begin on the wire (RFC 9768 §3.2.1).
+export const TCP_ACCECN_CEP_INIT_OFFSET = 5;
+export const TCP_ACCECN_E1B_INIT_OFFSET = 1;
+export const TCP_ACCECN_E0B_INIT_OFFSET = 1;
+export const TCP_ACCECN_CEB_INIT_OFFSET = 0;
+export const TCP_ACCECN_SAFETY_SHIFT = 1;
 
 // tp.chronoType: what a busy connection waits for (tcp_info).
 export const TCP_CHRONO_UNSPEC = 0;

@@ -39,14 +39,12 @@ import {
   sockFlag,
 } from "../core/sock.ts";
 import { inetCskClearXmitTimers, inetCskResetXmitTimer } from "./inet_connection_sock.ts";
-import type { InetConnectionSock, InetSock } from "./inet_sock.ts";
+import type { InetConnectionSock } from "./inet_sock.ts";
 import { ICSK_ACK_SCHED, ICSK_TIME_PROBE0 } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { after, before, seqAdd, seqSub } from "./seq.ts";
-import { TCP_CONG_NEEDS_ECN } from "./tcp_cong.ts";
+import { tcpEcnModeAccecn } from "./tcp_ecn.ts";
 import {
-  INET_ECN_ECT_0,
-  INET_ECN_MASK,
   SK_PACING_NEEDED,
   TCP_ATO_MIN,
   TCP_CHRONO_BUSY,
@@ -60,6 +58,7 @@ import {
   USEC_PER_MSEC,
   USEC_PER_SEC,
 } from "./tcp_h.const.ts";
+import { TCP_ACCECN_CEP_ACE_MASK, TCP_ACCECN_CEP_INIT_OFFSET } from "./tcp_h.ts";
 import { __tcpPushPendingFrames, tcpChronoStart, tcpCurrentMss } from "./tcp_output.ts";
 import type { TcpOptionsReceived, TcpSock } from "./tcp_sock.ts";
 import { tcpSkbCbFlags, tcpSkbSeq } from "./tcp_sock.ts";
@@ -304,16 +303,6 @@ export function tcpSetCaState(sk: InetConnectionSock, caState: number): void {
   if (ops.setState !== undefined) ops.setState(sk, caState);
   sk.icskCaState = caState;
 }
-/** The congestion control wants ECN on its SYN (DCTCP). */
-export function tcpCaNeedsEcn(sk: InetConnectionSock): boolean {
-  return (sk.icskCaOps.flags & TCP_CONG_NEEDS_ECN) !== 0;
-}
-export function inetEcnXmit(sk: InetSock): void {
-  sk.tos = (sk.tos & ~INET_ECN_MASK) | INET_ECN_ECT_0;
-}
-export function inetEcnDontxmit(sk: InetSock): void {
-  sk.tos &= ~INET_ECN_MASK;
-}
 /** tcp_needs_internal_pacing: is TCP's own pacing timer in use? */
 export function tcpNeedsInternalPacing(sk: Sock): boolean {
   return sk.skPacingStatus === SK_PACING_NEEDED;
@@ -455,7 +444,9 @@ export function tcpUpdateWl(tp: TcpSock, s: Seq): void {
 }
 /** Header prediction (Van Jacobson): the fourth word that the next in-order segment is expected to carry. */
 export function __tcpFastPathOn(tp: TcpSock, sndWnd: number): void {
-  tp.predFlags = ((tp.tcpHeaderLen << 26) | TCP_FLAG_ACK | sndWnd) >>> 0;
+  // With Accurate ECN, the ACE field that says "nothing new".
+  const ace = tcpEcnModeAccecn(tp) ? (tp.deliveredCe + TCP_ACCECN_CEP_INIT_OFFSET) & TCP_ACCECN_CEP_ACE_MASK : 0;
+  tp.predFlags = ((tp.tcpHeaderLen << 26) | (ace << 22) | TCP_FLAG_ACK | sndWnd) >>> 0;
 }
 export function tcpFastPathOn(tp: TcpSock): void {
   __tcpFastPathOn(tp, tp.sndWnd >>> tp.rxOpt.sndWscale);

@@ -21,7 +21,7 @@ import {
   LINUX_MIB_TCPPUREACKS,
 } from "../../uapi/linux_mib.ts";
 import { RTAX_INITCWND } from "../../uapi/rtnetlink.ts";
-import { TCP_CA_CWR, TCP_CA_Open, TCP_SYN_SENT, TCPHDR_ECE, TCPHDR_SYN } from "../../uapi/tcp.ts";
+import { TCP_CA_CWR, TCP_CA_Open, TCP_SYN_SENT, TCPHDR_SYN } from "../../uapi/tcp.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { dstMetric } from "../core/dst.ts";
 import { __skbTstampTx, SCM_TSTAMP_ACK } from "../core/errqueue.ts";
@@ -34,10 +34,17 @@ import type { Seq } from "./seq.ts";
 import { after, before, between, seqAdd, seqRaw, seqSub } from "./seq.ts";
 import { CA_ACK_ECE, CA_ACK_SLOWPATH, CA_ACK_WIN_UPDATE } from "./tcp_cong.ts";
 import {
+  tcpAccecnProcess,
+  tcpAccecnReflectorFlags,
+  tcpEcnAcceptCwr,
+  tcpEcnModeAccecn,
+  tcpEcnModeRfc3168,
+  tcpEcnRcvEcnEcho,
+} from "./tcp_ecn.ts";
+import {
   ktimeGetSeconds,
   minmaxRunningMin,
   TCP_CHRONO_BUSY,
-  TCP_ECN_OK,
   TCP_INIT_CWND,
   TCP_NAGLE_OFF,
   tcpClockUs,
@@ -94,6 +101,7 @@ import {
   FLAG_SLOWPATH,
   FLAG_SND_UNA_ADVANCED,
   FLAG_SYN_ACKED,
+  FLAG_TS_PROGRESS,
   FLAG_UPDATE_TS_RECENT,
   FLAG_WIN_UPDATE,
   REXMIT_NEW,
@@ -109,7 +117,7 @@ import {
   tcpSkbSpuriousRetrans,
   tcpTryKeepOpen,
 } from "./tcp_input.loss.ts";
-import { tcpEcnAcceptCwr, tcpRttTsoptUs } from "./tcp_input.rcv.ts";
+import { tcpRttTsoptUs } from "./tcp_input.rcv.ts";
 import {
   tcpCheckSackReordering,
   tcpCountDelivered,
@@ -118,10 +126,10 @@ import {
 } from "./tcp_input.sack.ts";
 import {
   __tcpPushPendingFrames,
+  __tcpSendAck,
   tcpChronoStop,
   tcpCurrentMss,
   tcpScheduleLossProbe,
-  tcpSendAck,
   tcpSlowStartAfterIdleCheck,
   tcpSyncMss,
   tcpTrimHead,
@@ -408,6 +416,8 @@ function tcpCleanRtxQueue(
 
   if ((flag & FLAG_ACKED) !== 0) {
     flag |= FLAG_SET_XMIT_TIMER;
+    // Whatever of it had been SACKed before counts here, at last.
+    sack.deliveredBytes = seqSub(skb !== 0 ? tcpSkbSeq(skb) : sk.sndUna, priorSndUna);
     if (sk.icskMtupProbeSize !== 0 && !after(sk.mtuProbeProbeSeqEnd, sk.sndUna)) tcpMtupProbeSuccess(sk);
     if (tcpIsReno(sk)) {
       tcpRemoveRenoSacks(sk, pktsAcked, eceAck);
@@ -565,8 +575,9 @@ export function tcpOowRateLimited(net: Net, skb: number, mibIdx: number, box: Oo
 
 /**
  * tcp_send_challenge_ack: RFC 5961: "are you really there?"; rate limited per socket, and per host by a random count.
+ * `accecnReflector`: it answers a SYN on a connection with Accurate ECN.
  */
-export function tcpSendChallengeAck(sk: TcpSock): void {
+export function tcpSendChallengeAck(sk: TcpSock, accecnReflector: boolean): void {
   const net = sk.net;
   if (__tcpOowRateLimited(net, LINUX_MIB_TCPACKSKIPPEDCHALLENGE, sk)) return;
   const limit = net.ipv4.sysctlTcpChallengeAckLimit;
@@ -582,7 +593,12 @@ export function tcpSendChallengeAck(sk: TcpSock): void {
     net.tcpChallengeCount--;
   }
   netIncStats(net, LINUX_MIB_TCPCHALLENGEACK);
-  tcpSendAck(sk);
+  tcpSendAckReflectEct(sk, accecnReflector);
+}
+
+/** tcp_send_ack_reflect_ect: an ACK; with `accecnReflector` its ACE field says how the SYN that it answers arrived. */
+export function tcpSendAckReflectEct(sk: TcpSock, accecnReflector: boolean): void {
+  __tcpSendAck(sk, sk.rcvNxt, accecnReflector ? tcpAccecnReflectorFlags(sk.synEctRcv) : 0);
 }
 
 // ---- timestamps (RFC 7323 §4.3) -------------------------------------------------------------------------------------
@@ -593,9 +609,17 @@ export function tcpStoreTsRecent(tp: TcpSock): void {
   tp.rxOpt.tsRecentStamp = ktimeGetSeconds();
 }
 
+/** __tcp_replace_ts_recent: FLAG_TS_PROGRESS if the timestamp has advanced. */
+export function __tcpReplaceTsRecent(tp: TcpSock): number {
+  const progress = ((tp.rxOpt.rcvTsval - tp.rxOpt.tsRecent) | 0) > 0;
+  tcpStoreTsRecent(tp);
+  return progress ? FLAG_TS_PROGRESS : 0;
+}
+
 /** tcp_replace_ts_recent: RFC 7323 §4.3 (2): SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent. */
-function tcpReplaceTsRecent(tp: TcpSock, s: Seq): void {
-  if (tp.rxOpt.sawTstamp && !after(s, tp.rcvWup) && tcpPawsCheck(tp.rxOpt, 0)) tcpStoreTsRecent(tp);
+function tcpReplaceTsRecent(tp: TcpSock, s: Seq): number {
+  if (tp.rxOpt.sawTstamp && !after(s, tp.rcvWup) && tcpPawsCheck(tp.rxOpt, 0)) return __tcpReplaceTsRecent(tp);
+  return 0;
 }
 
 // ---- tail loss probes (RFC 8985 §7.4) -------------------------------------------------------------------------------
@@ -637,10 +661,12 @@ function tcpXmitRecovery(sk: TcpSock, rexmit: number): void {
 }
 
 /** tcp_newly_delivered. */
-function tcpNewlyDelivered(sk: TcpSock, priorDelivered: number, flag: number): number {
+function tcpNewlyDelivered(sk: TcpSock, priorDelivered: number, ecnCount: number, flag: number): number {
   const delivered = sk.delivered - priorDelivered;
   netAddStats(sk.net, LINUX_MIB_TCPDELIVERED, delivered);
-  if ((flag & FLAG_ECE) !== 0) netAddStats(sk.net, LINUX_MIB_TCPDELIVEREDCE, delivered);
+  if ((flag & FLAG_ECE) !== 0) {
+    netAddStats(sk.net, LINUX_MIB_TCPDELIVEREDCE, tcpEcnModeRfc3168(sk) ? delivered : ecnCount);
+  }
   return delivered;
 }
 
@@ -666,11 +692,6 @@ function rateSampleInit(rs: RateSample): void {
   rs.isAckDelayed = false;
 }
 
-/** tcp_ecn_rcv_ecn_echo. */
-function tcpEcnRcvEcnEcho(tp: TcpSock, th: number): boolean {
-  return (tp.ecnFlags & TCP_ECN_OK) !== 0 && (thFlags(th) & (TCPHDR_ECE | TCPHDR_SYN)) === TCPHDR_ECE;
-}
-
 /** tcp_ack, old_ack: SND.UNA is beyond it; its SACK blocks may still tell something. */
 function tcpAckOld(sk: TcpSock, skb: number, flag: number, priorSndUna: Seq): number {
   if (tcpSkbSacked(skb) === 0) return 0;
@@ -678,7 +699,7 @@ function tcpAckOld(sk: TcpSock, skb: number, flag: number, priorSndUna: Seq): nu
   flag |= tcpSacktagWriteQueue(sk, skb, priorSndUna, sackState);
   flag = tcpFastretransAlert(sk, priorSndUna, 0, flag, REXMIT_NONE);
   const rexmit = fastretransRexmit;
-  tcpNewlyDelivered(sk, delivered, flag);
+  tcpNewlyDelivered(sk, delivered, 0, flag);
   tcpXmitRecovery(sk, rexmit);
   return 0;
 }
@@ -695,13 +716,14 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
   sackState.firstSackt = 0;
   sackState.lastSackt = 0;
   sackState.sackDelivered = 0;
+  sackState.deliveredBytes = 0;
   rateSampleInit(rs);
 
   if (before(ack, priorSndUna)) {
     // RFC 5961 §5.2: SND.UNA - MAX.SND.WND <= SEG.ACK. Bytes that were never sent cannot have been acknowledged.
     const maxWindow = Math.min(sk.maxWindow, sk.bytesAcked);
     if (before(ack, seqAdd(priorSndUna, -maxWindow))) {
-      if ((flag & FLAG_NO_CHALLENGE_ACK) === 0) tcpSendChallengeAck(sk);
+      if ((flag & FLAG_NO_CHALLENGE_ACK) === 0) tcpSendChallengeAck(sk, false);
       return -SKB_DROP_REASON_TCP_TOO_OLD_ACK;
     }
     return tcpAckOld(sk, skb, flag, priorSndUna);
@@ -721,7 +743,7 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
   rs.priorInFlight = tcpPacketsInFlight(sk);
 
   // The segment is known to be in the window now.
-  if ((flag & FLAG_UPDATE_TS_RECENT) !== 0) tcpReplaceTsRecent(sk, ackSeq);
+  if ((flag & FLAG_UPDATE_TS_RECENT) !== 0) flag |= tcpReplaceTsRecent(sk, ackSeq);
 
   if ((flag & (FLAG_SLOWPATH | FLAG_SND_UNA_ADVANCED)) === FLAG_SND_UNA_ADVANCED) {
     // Header prediction: the window is as it was, the ACK advances. SND.UNA >= SND.WL2 spares the other checks.
@@ -746,12 +768,18 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
   sk.rcvTstamp = tcpJiffies32();
 
   let rexmit = REXMIT_NONE;
+  /** What an Accurate ECN ACK newly reports as marked. */
+  let ecnCount = 0;
   if (priorPackets === 0) {
+    if (tcpEcnModeAccecn(sk)) {
+      ecnCount = tcpAccecnProcess(sk, skb, sk.delivered - priorDelivered, sackState.deliveredBytes, flag);
+      if (ecnCount !== 0) flag |= FLAG_ECE;
+    }
     tcpInAckEvent(sk, flag);
     // D-SACKs may undo a reduction of the window.
     if ((flag & FLAG_DSACKING_ACK) !== 0) {
       flag = tcpFastretransAlert(sk, priorSndUna, 0, flag, rexmit);
-      tcpNewlyDelivered(sk, priorDelivered, flag);
+      tcpNewlyDelivered(sk, priorDelivered, ecnCount, flag);
     }
     tcpAckProbe(sk);
     if (sk.tlpHighSeqSet) tcpProcessTlpAck(sk, ack, flag);
@@ -760,6 +788,10 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
 
   flag |= tcpCleanRtxQueue(sk, priorFack, priorSndUna, sackState, (flag & FLAG_ECE) !== 0);
   tcpRackUpdateReoWnd(sk, rs);
+  if (tcpEcnModeAccecn(sk)) {
+    ecnCount = tcpAccecnProcess(sk, skb, sk.delivered - priorDelivered, sackState.deliveredBytes, flag);
+    if (ecnCount !== 0) flag |= FLAG_ECE;
+  }
   tcpInAckEvent(sk, flag);
   if (sk.tlpHighSeqSet) tcpProcessTlpAck(sk, ack, flag);
 
@@ -777,7 +809,7 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
   if ((flag & FLAG_SET_XMIT_TIMER) !== 0) tcpSetXmitTimer(sk);
   if ((flag & FLAG_FORWARD_PROGRESS) !== 0 || (flag & FLAG_NOT_DUP) === 0) skDstConfirm(sk);
 
-  const delivered = tcpNewlyDelivered(sk, priorDelivered, flag);
+  const delivered = tcpNewlyDelivered(sk, priorDelivered, ecnCount, flag);
   const lost = sk.lost - priorLost;
   rs.isAckDelayed = (flag & FLAG_ACK_MAYBE_DELAYED) !== 0;
   tcpRateGen(sk, delivered, lost, isSackReneg, rs);

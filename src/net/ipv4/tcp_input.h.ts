@@ -37,6 +37,8 @@ export const FLAG_NO_CHALLENGE_ACK = 0x8000;
 export const FLAG_ACK_MAYBE_DELAYED = 0x10000;
 /** The D-SACK is for a tail loss probe. */
 export const FLAG_DSACK_TLP = 0x20000;
+/** The timestamp has advanced. */
+export const FLAG_TS_PROGRESS = 0x40000;
 
 export const FLAG_ACKED: number = FLAG_DATA_ACKED | FLAG_SYN_ACKED;
 export const FLAG_NOT_DUP: number = FLAG_DATA | FLAG_WIN_UPDATE | FLAG_ACKED;

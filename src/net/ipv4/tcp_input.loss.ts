@@ -37,9 +37,8 @@ import { ICSK_TIME_RETRANS } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { after, before } from "./seq.ts";
 import { CA_EVENT_COMPLETE_CWR, CA_EVENT_LOSS } from "./tcp_cong.ts";
+import { tcpEcnQueueCwr, tcpEcnWithdrawCwr } from "./tcp_ecn.ts";
 import {
-  TCP_ECN_OK,
-  TCP_ECN_QUEUE_CWR,
   TCP_INFINITE_SSTHRESH,
   TCP_RACK_RECOVERY_THRESH,
   tcpCaEvent,
@@ -216,16 +215,6 @@ export function tcpEnterLoss(sk: TcpSock): void {
   tcpEcnQueueCwr(sk);
   // RFC 5682 §3.1 step 1: only if no recovery of this data was under way, or the timeout repeats.
   sk.frto = ipv4.sysctlTcpFrto !== 0 && (newRecovery || sk.icskRetransmits !== 0) && sk.icskMtupProbeSize === 0;
-}
-
-// ---- ECN, sender's side (RFC 3168 §6.1.2) ---------------------------------------------------------------------------
-
-function tcpEcnQueueCwr(tp: TcpSock): void {
-  if ((tp.ecnFlags & TCP_ECN_OK) !== 0) tp.ecnFlags |= TCP_ECN_QUEUE_CWR;
-}
-
-function tcpEcnWithdrawCwr(tp: TcpSock): void {
-  tp.ecnFlags &= ~TCP_ECN_QUEUE_CWR;
 }
 
 // ---- undo -----------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ import {
   SKB_DROP_REASON_TCP_ZEROWINDOW,
 } from "../../uapi/dropreason.ts";
 import { EFAULT, ENOMEM } from "../../uapi/errno.ts";
+import { INET_ECN_CE, INET_ECN_MASK, INET_ECN_NOT_ECT } from "../../uapi/ip.ts";
 import {
   LINUX_MIB_DELAYEDACKLOST,
   LINUX_MIB_OFOPRUNED,
@@ -71,7 +72,6 @@ import {
   TCP_MSS_DEFAULT,
   TCP_SYN_RECV,
   TCP_TIME_WAIT,
-  TCPHDR_CWR,
   TCPHDR_FIN,
   TCPHDR_PSH,
   TCPHDR_SYN,
@@ -131,14 +131,11 @@ import type { Seq } from "./seq.ts";
 import { after, before, seqAdd, seqSub } from "./seq.ts";
 import { tcpSetState, tcpStreamIsReadable } from "./tcp.ts";
 import { CA_EVENT_ECN_IS_CE, CA_EVENT_ECN_NO_CE } from "./tcp_cong.ts";
+import { tcpAccecnSpuriousRetrans, tcpCaNeedsEcn, tcpEcnModeAny, tcpEcnModeRfc3168 } from "./tcp_ecn.ts";
 import {
-  INET_ECN_CE,
-  INET_ECN_MASK,
-  INET_ECN_NOT_ECT,
   TCP_ATO_MIN,
   TCP_CHRONO_SNDBUF_LIMITED,
   TCP_ECN_DEMAND_CWR,
-  TCP_ECN_OK,
   TCP_ECN_SEEN,
   TCP_FASTRETRANS_THRESH,
   TCP_FLAG_FIN,
@@ -154,7 +151,6 @@ import {
   TCP_URG_VALID,
   tcpAdjustRcvSsthresh,
   tcpCaEvent,
-  tcpCaNeedsEcn,
   tcpFastPathCheck,
   tcpFlagWord,
   tcpFullSpace,
@@ -298,20 +294,9 @@ function tcpInQuickackMode(sk: TcpSock): boolean {
   return sk.icskAck.quick !== 0 && !inetCskInPingpongMode(sk);
 }
 
-// ---- ECN, receiver's side (RFC 3168 §6.1.3) -------------------------------------------------------------------------
-
-/** tcp_ecn_accept_cwr: the sender has reduced its window; the echo of the CE mark ends. */
-export function tcpEcnAcceptCwr(sk: TcpSock, skb: number): void {
-  if ((thFlags(tcpHdr(skb)) & TCPHDR_CWR) === 0) return;
-  sk.ecnFlags &= ~TCP_ECN_DEMAND_CWR;
-  // If the sender is telling us it has entered CWR, then its cwnd may be very low (even just 1 packet), so we should
-  // ACK immediately.
-  if (tcpSkbSeq(skb) !== tcpSkbEndSeq(skb)) sk.icskAck.pending |= ICSK_ACK_NOW;
-}
-
-/** tcp_data_ecn_check: what the IP header of a data segment says about congestion. */
+/** tcp_data_ecn_check: what the IP header of a data segment says about congestion (RFC 3168 §6.1.3). */
 function tcpDataEcnCheck(sk: TcpSock, skb: number): void {
-  if ((sk.ecnFlags & TCP_ECN_OK) === 0) return;
+  if (!tcpEcnModeAny(sk)) return;
   switch (tcpSkbDsfield(skb) & INET_ECN_MASK) {
     case INET_ECN_NOT_ECT:
       // A sender that uses ECT and now does not: RFC 3168 §6.1.5, it is a retransmission.
@@ -319,6 +304,7 @@ function tcpDataEcnCheck(sk: TcpSock, skb: number): void {
       break;
     case INET_ECN_CE:
       if (tcpCaNeedsEcn(sk)) tcpCaEvent(sk, CA_EVENT_ECN_IS_CE);
+      if (!tcpEcnModeRfc3168(sk)) break;
       if ((sk.ecnFlags & TCP_ECN_DEMAND_CWR) === 0) {
         // The sender can have a very low cwnd: better not to delay ACKs.
         tcpEnterQuickackMode(sk, 2);
@@ -328,7 +314,7 @@ function tcpDataEcnCheck(sk: TcpSock, skb: number): void {
       break;
     default:
       if (tcpCaNeedsEcn(sk)) tcpCaEvent(sk, CA_EVENT_ECN_NO_CE);
-      sk.ecnFlags |= TCP_ECN_SEEN;
+      if (tcpEcnModeRfc3168(sk)) sk.ecnFlags |= TCP_ECN_SEEN;
   }
 }
 
@@ -585,6 +571,7 @@ export function tcpSendDupack(sk: TcpSock, skb: number): void {
     netIncStats(sk.net, LINUX_MIB_DELAYEDACKLOST);
     tcpEnterQuickackMode(sk, TCP_MAX_QUICKACKS);
     if (tcpIsSack(sk) && sk.net.ipv4.sysctlTcpDsack !== 0) {
+      tcpAccecnSpuriousRetrans(sk, skb);
       if (after(endSeq, sk.rcvNxt)) endSeq = sk.rcvNxt;
       tcpDsackSet(sk, seq, endSeq);
     }
@@ -935,6 +922,7 @@ export function tcpDataQueue(sk: TcpSock, skb: number): void {
   }
   if (!after(endSeq, sk.rcvNxt)) {
     // All of it is old: our ACK was lost, or the retransmission was spurious.
+    tcpAccecnSpuriousRetrans(sk, skb);
     netIncStats(sk.net, LINUX_MIB_DELAYEDACKLOST);
     tcpDsackSet(sk, seq, endSeq);
     tcpDropOutOfWindow(sk, skb, SKB_DROP_REASON_TCP_OLD_DATA);

@@ -38,6 +38,7 @@ import { TCP_CA_Loss, TCPHDR_FIN } from "../../uapi/tcp.ts";
 import { skbShift } from "../core/skbuff.ts";
 import type { Seq } from "./seq.ts";
 import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
+import { tcpEcnModeRfc3168 } from "./tcp_ecn.ts";
 import {
   TCP_MIN_GSO_SIZE,
   tcpAdvanceHighestSack,
@@ -129,7 +130,8 @@ function tcpCheckRenoReordering(sk: TcpSock, addend: number): void {
 /** tcp_count_delivered. */
 export function tcpCountDelivered(tp: TcpSock, delivered: number, eceAck: boolean): void {
   tp.delivered += delivered;
-  if (eceAck) tp.deliveredCe += delivered;
+  // Accurate ECN counts the marks themselves.
+  if (eceAck && tcpEcnModeRfc3168(tp)) tp.deliveredCe += delivered;
 }
 
 /** tcp_verify_left_out: WARN_ON(left_out > packets_out), here a broken invariant. */
@@ -324,6 +326,7 @@ export function tcpSacktagOne(
     state.flag |= FLAG_DATA_SACKED;
     sk.sackedOut += pcount;
     state.sackDelivered += pcount;
+    state.deliveredBytes += seqSub(endSeq, startSeq);
   }
   // S|R and R: the retransmission arrived as well. (L|R was handled above.)
   if (dupSack && (sacked & TCPCB_SACKED_RETRANS) !== 0) {

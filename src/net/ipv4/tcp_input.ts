@@ -48,7 +48,6 @@ import {
   TCP_MIB_CSUMERRORS,
   TCP_MIB_INERRS,
 } from "../../uapi/linux_mib.ts";
-import { RTAX_FEATURE_ECN, RTAX_FEATURES } from "../../uapi/rtnetlink.ts";
 import {
   TCP_CA_Loss,
   TCP_CLOSE,
@@ -67,9 +66,6 @@ import {
   TCPF_CLOSING,
   TCPF_LAST_ACK,
   TCPHDR_ACK,
-  TCPHDR_AE,
-  TCPHDR_CWR,
-  TCPHDR_ECE,
   TCPHDR_FIN,
   TCPHDR_RST,
   TCPHDR_SYN,
@@ -82,6 +78,8 @@ import {
   TCPOLEN_TIMESTAMP,
   TCPOLEN_TSTAMP_ALIGNED,
   TCPOLEN_WINDOW,
+  TCPOPT_ACCECN0,
+  TCPOPT_ACCECN1,
   TCPOPT_EOL,
   TCPOPT_EXP,
   TCPOPT_FASTOPEN,
@@ -95,8 +93,6 @@ import {
   TFO_DATA_NOT_ACKED,
   TFO_SYN_RETRANSMITTED,
 } from "../../uapi/tcp.ts";
-import type { DstEntry } from "../core/dst.ts";
-import { dstMetric } from "../core/dst.ts";
 import type { Net } from "../core/net_namespace.ts";
 import { __skbPull, consumeSkb, kfreeSkbPartial, skbDstDrop } from "../core/skbuff.ts";
 import {
@@ -126,14 +122,22 @@ import { after, before, between, seq, seqAdd, seqRaw } from "./seq.ts";
 import { cookieV4InitSequence } from "./syncookies.ts";
 import { tcpDone, tcpDoneWithError, tcpSetState, tcpShutdown } from "./tcp.ts";
 import { tcpInitCongestionControl } from "./tcp_cong.ts";
+import {
+  tcpAccecnSynAgain,
+  tcpAccecnThirdAck,
+  tcpEcnCreateRequest,
+  tcpEcnModeAccecn,
+  tcpEcnModeAny,
+  tcpEcnRcvSyn,
+  tcpEcnRcvSynack,
+  tcpEcnReceivedCounters,
+  tcpEcnReceivedCountersPayload,
+} from "./tcp_ecn.ts";
 import { reqskFastopenRemove, tcpFastopenAddSkb } from "./tcp_fastopen.rcv.ts";
 import {
   __tcpFastPathOn,
-  INET_ECN_MASK,
-  INET_ECN_NOT_ECT,
   keepaliveTimeWhen,
   TCP_DELACK_MAX,
-  TCP_ECN_OK,
   TCP_FASTOPEN_COOKIE_MAX,
   TCP_FASTOPEN_COOKIE_MIN,
   TCP_HEADER_SIZE,
@@ -144,7 +148,6 @@ import {
   TCP_TIMEOUT_INIT,
   TCP_TIMEOUT_MIN,
   TCP_TIMEWAIT_LEN,
-  tcpCaNeedsEcn,
   tcpClearOptions,
   tcpFastPathOn,
   tcpFinTime,
@@ -170,11 +173,13 @@ import {
   thWindow,
 } from "./tcp_h.ts";
 import {
+  __tcpReplaceTsRecent,
   tcpAck,
   tcpInitCwnd,
   tcpMayUpdateWindow,
   tcpOowRateLimited,
   tcpRearmRto,
+  tcpSendAckReflectEct,
   tcpSendChallengeAck,
   tcpStoreTsRecent,
   tcpSynackRttMeas,
@@ -209,7 +214,7 @@ import { tcpSackReset } from "./tcp_input.sack.ts";
 import { tcpChecksumComplete, tcpTwIsnTake } from "./tcp_ipv4.ts";
 import { tcpFastopenCacheSet, tcpInitMetrics, tcpPeerIsProven, tcpUpdateMetrics } from "./tcp_metrics.ts";
 import { tcpCheckReq, tcpOpenreqInitRwin, tcpTimeWait } from "./tcp_minisocks.ts";
-import { tcpMtupInit, tcpSendAck, tcpSendSynack, tcpSyncMss } from "./tcp_output.ts";
+import { tcpMtupInit, tcpSendSynack, tcpSyncMss } from "./tcp_output.ts";
 import type { TcpRequestSockOps, TcpSock } from "./tcp_sock.ts";
 import {
   TCP_SYNACK_COOKIE,
@@ -310,6 +315,7 @@ export function tcpParseOptions(
   let length = thDoff(th) * 4 - TCP_HEADER_SIZE;
   let ptr = th + TCP_HEADER_SIZE;
   optRx.sawTstamp = false;
+  optRx.accecn = 0;
   optRx.sawUnknown = false;
   while (length > 0) {
     const opcode = u8[ptr];
@@ -363,6 +369,10 @@ export function tcpParseOptions(
         break;
       case TCPOPT_FASTOPEN:
         tcpParseFastopenOption(opsize - TCPOLEN_FASTOPEN_BASE, ptr + 2, syn, foc, false);
+        break;
+      case TCPOPT_ACCECN0:
+      case TCPOPT_ACCECN1:
+        optRx.accecn = ptr - th;
         break;
       case TCPOPT_EXP:
         // RFC 6994: a shared option kind, told apart by 16 magic bits.
@@ -426,9 +436,11 @@ function tcpFastParseOptions(net: Net, skb: number, th: number, tp: TcpSock): bo
   const doff = thDoff(th);
   if (doff === TCP_HEADER_SIZE / 4) {
     rxOpt.sawTstamp = false;
+    rxOpt.accecn = 0;
     return false;
   }
   if (rxOpt.tstampOk && doff === (TCP_HEADER_SIZE + TCPOLEN_TSTAMP_ALIGNED) / 4 && tcpParseAlignedTimestamp(tp, th)) {
+    rxOpt.accecn = 0;
     return true;
   }
   tcpParseOptions(net, skb, rxOpt, 1, null);
@@ -520,10 +532,10 @@ function tcpRstIsExact(sk: TcpSock, skb: number): boolean {
 }
 
 /** syn_challenge: RFC 5961 §4.2: a SYN on a synchronized connection: "are you really there?". */
-function tcpSynChallenge(sk: TcpSock, skb: number, synInerr: boolean): boolean {
+function tcpSynChallenge(sk: TcpSock, skb: number, synInerr: boolean, accecnReflector: boolean): boolean {
   if (synInerr) tcpIncStats(sk.net, TCP_MIB_INERRS);
   netIncStats(sk.net, LINUX_MIB_TCPSYNCHALLENGE);
-  tcpSendChallengeAck(sk);
+  tcpSendChallengeAck(sk, accecnReflector);
   tcpDropReason(sk, skb, SKB_DROP_REASON_TCP_INVALID_SYN);
   return false;
 }
@@ -555,7 +567,7 @@ function tcpValidateIncoming(sk: TcpSock, skb: number, th: number, synInerr: boo
     const reason = tcpDisorderedAckCheck(sk, skb, th);
     // RFC 7323 §5.2: a RST is accepted whatever its timestamp.
     if (reason !== 0 && !rst) {
-      if ((flags & TCPHDR_SYN) !== 0) return tcpSynChallenge(sk, skb, synInerr);
+      if ((flags & TCPHDR_SYN) !== 0) return tcpSynChallenge(sk, skb, synInerr, false);
       if (reason === SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK) {
         // Old ACKs are common and need no answer.
         netIncStats(sk.net, LINUX_MIB_PAWS_OLD_ACK);
@@ -581,7 +593,7 @@ function tcpValidateIncoming(sk: TcpSock, skb: number, th: number, synInerr: boo
       }
     } else {
       // §3.10.7.4: "If an incoming segment is not acceptable, an acknowledgment should be sent in reply".
-      if ((flags & TCPHDR_SYN) !== 0) return tcpSynChallenge(sk, skb, synInerr);
+      if ((flags & TCPHDR_SYN) !== 0) return tcpSynChallenge(sk, skb, synInerr, false);
       if (reason === SKB_DROP_REASON_TCP_INVALID_SEQUENCE || reason === SKB_DROP_REASON_TCP_INVALID_END_SEQUENCE) {
         netIncStats(sk.net, LINUX_MIB_BEYONDWINDOW);
       }
@@ -599,13 +611,16 @@ function tcpValidateIncoming(sk: TcpSock, skb: number, th: number, synInerr: boo
       return false;
     }
     // RFC 5961 §3.2: in the window, but not exact. (tcp_fastopen_active_disable has its place here.)
-    tcpSendChallengeAck(sk);
+    tcpSendChallengeAck(sk, false);
     tcpDropReason(sk, skb, SKB_DROP_REASON_TCP_RESET);
     return false;
   }
 
   // Step 4: check for a SYN. The second half of a simultaneous open passes: RFC 5961 §4.2 is about synchronized states.
-  if ((flags & TCPHDR_SYN) !== 0 && !tcpIsCrossedSynack(sk, skb, flags)) return tcpSynChallenge(sk, skb, synInerr);
+  if ((flags & TCPHDR_SYN) !== 0) {
+    const accecnReflector = tcpAccecnSynAgain(sk, skb);
+    if (!tcpIsCrossedSynack(sk, skb, flags)) return tcpSynChallenge(sk, skb, synInerr, accecnReflector);
+  }
   return true;
 }
 
@@ -646,8 +661,9 @@ export function tcpRcvEstablished(sk: TcpSock, skb: number): void {
       }
       if (len === headerLen) {
         // Bulk transfer, sender: tcp_v4_rcv has checked the sum of so short a segment already.
-        if (tstamp && sk.rcvNxt === sk.rcvWup) tcpStoreTsRecent(sk);
-        tcpAck(sk, skb, 0);
+        const flag = tstamp && sk.rcvNxt === sk.rcvWup ? __tcpReplaceTsRecent(sk) : 0;
+        tcpEcnReceivedCounters(sk, skb, 0);
+        tcpAck(sk, skb, flag);
         consumeSkb(skb);
         tcpDataSndCheck(sk);
         sk.rcvRttLastTsecr = sk.rxOpt.rcvTsecr;
@@ -670,19 +686,20 @@ export function tcpRcvEstablished(sk: TcpSock, skb: number): void {
 /** Bulk transfer, receiver: the segment is the next in order, its checksum is right and its memory is there. */
 function tcpRcvPredictedData(sk: TcpSock, skb: number, headerLen: number, tstamp: boolean): void {
   // The timestamp is stored only now: a corrupted one would make PAWS drop everything after it.
-  if (tstamp && sk.rcvNxt === sk.rcvWup) tcpStoreTsRecent(sk);
+  const flag = tstamp && sk.rcvNxt === sk.rcvWup ? __tcpReplaceTsRecent(sk) : 0;
   tcpRcvRttMeasureTs(sk, skb);
   netIncStats(sk.net, LINUX_MIB_TCPHPHITS);
 
   skbDstDrop(skb);
   __skbPull(skb, headerLen);
   const len = skbLen(skb);
+  tcpEcnReceivedCounters(sk, skb, len);
   const truesize = truesizeAdjust(true, skb);
   tcpMeasureRcvMss(sk, skb);
   const eaten = tcpQueueRcv(sk, skb);
   tcpEventDataRecv(sk, skb, len, truesize);
   if (tcpSkbAckSeq(skb) !== sk.sndUna) {
-    tcpAck(sk, skb, FLAG_DATA);
+    tcpAck(sk, skb, flag | FLAG_DATA);
     tcpDataSndCheck(sk);
     // What was sent has acknowledged it.
     if (inetCskAckScheduled(sk)) __tcpAckSndCheck(sk, false);
@@ -710,6 +727,7 @@ function tcpRcvSlowPath(sk: TcpSock, skb: number, th: number, len: number): void
 
 /** tcp_rcv_established from step5 on: the segment is acceptable: its ACK, its URG bit and its text. */
 function tcpRcvStep5(sk: TcpSock, skb: number, th: number): void {
+  tcpEcnReceivedCountersPayload(sk, skb);
   const reason = tcpAck(sk, skb, FLAG_SLOWPATH | FLAG_UPDATE_TS_RECENT);
   if (reason < 0) {
     tcpDropReason(sk, skb, -reason);
@@ -799,19 +817,6 @@ function tcpRcvFastopenSynack(sk: TcpSock, synack: number, cookie: TcpFastopenCo
 function tcpTryUndoSpuriousSyn(tp: TcpSock): void {
   const stamp = tp.retransStamp;
   if (tp.undoMarkerSet && stamp !== 0 && tp.rxOpt.sawTstamp && stamp === tp.rxOpt.rcvTsecr) tp.undoMarkerSet = false;
-}
-
-/** tcp_ecn_rcv_synack: RFC 3168 §6.1.1: ECE alone agrees to ECN; with CWR the host only mirrors flags. */
-function tcpEcnRcvSynack(tp: TcpSock, flags: number): void {
-  if ((tp.ecnFlags & TCP_ECN_OK) !== 0 && (flags & (TCPHDR_ECE | TCPHDR_CWR)) !== TCPHDR_ECE) {
-    tp.ecnFlags &= ~TCP_ECN_OK;
-  }
-}
-
-/** tcp_ecn_rcv_syn. */
-function tcpEcnRcvSyn(tp: TcpSock, flags: number): void {
-  const both = TCPHDR_ECE | TCPHDR_CWR;
-  if ((tp.ecnFlags & TCP_ECN_OK) !== 0 && (flags & both) !== both) tp.ecnFlags &= ~TCP_ECN_OK;
 }
 
 const synsentCookie: TcpFastopenCookie = new TcpFastopenCookie();
@@ -904,7 +909,7 @@ function tcpRcvSynsentStateProcess(sk: TcpSock, skb: number, th: number): number
   sk.sndWnd = thWindow(th);
   sk.sndWl1 = s;
   sk.maxWindow = sk.sndWnd;
-  tcpEcnRcvSyn(sk, flags);
+  tcpEcnRcvSyn(sk, th, skb);
   tcpMtupInit(sk);
   tcpSyncMss(sk, sk.icskPmtuCookie);
   tcpInitializeRcvMss(sk);
@@ -917,7 +922,7 @@ function tcpRcvSynsentStateProcess(sk: TcpSock, skb: number, th: number): number
 /** tcp_rcv_synsent_state_process for an acceptable SYN,ACK: "change the connection state to ESTABLISHED". */
 function tcpRcvSynack(sk: TcpSock, skb: number, th: number, foc: TcpFastopenCookie): number {
   const rxOpt = sk.rxOpt;
-  tcpEcnRcvSynack(sk, thFlags(th));
+  if (tcpEcnModeAny(sk)) tcpEcnRcvSynack(sk, skb, th);
   tcpInitWl(sk, tcpSkbSeq(skb));
   tcpTryUndoSpuriousSyn(sk);
   tcpAck(sk, skb, FLAG_SLOWPATH);
@@ -954,7 +959,7 @@ function tcpRcvSynack(sk: TcpSock, skb: number, th: number, foc: TcpFastopenCook
     consumeSkb(skb);
     return 0;
   }
-  tcpSendAck(sk);
+  tcpSendAckReflectEct(sk, tcpEcnModeAccecn(sk));
   return -1;
 }
 
@@ -1019,7 +1024,7 @@ export function tcpRcvStateProcess(sk: TcpSock, skb: number): number {
     if (sk.skcState === TCP_SYN_RECV) return acceptable === 0 ? SKB_DROP_REASON_TCP_OLD_ACK : -acceptable;
     // An old ACK while closing is let pass.
     if (acceptable < 0) {
-      tcpSendChallengeAck(sk);
+      tcpSendChallengeAck(sk, false);
       tcpDropReason(sk, skb, -acceptable);
       return 0;
     }
@@ -1129,6 +1134,7 @@ function tcpRcvSynRecvAcked(sk: TcpSock, skb: number, th: number, req: RequestSo
   if (sk.icskCaOps.congControl === undefined) tcpUpdatePacingRate(sk);
   sk.lsndtime = tcpJiffies32();
   tcpInitializeRcvMss(sk);
+  if (tcpEcnModeAccecn(sk)) tcpAccecnThirdAck(sk, skb, sk.synEctSnt);
   tcpFastPathOn(sk);
   // shutdown() or close() came before the handshake was over.
   if ((sk.skShutdown & SEND_SHUTDOWN) !== 0) tcpShutdown(sk, SEND_SHUTDOWN);
@@ -1212,19 +1218,6 @@ function tcpOpenreqInit(req: RequestSock, rxOpt: TcpOptionsReceived, skb: number
   req.skcDport = req.irRmtPort;
   req.skcNum = req.irNum;
   req.irMark = sk.skMark;
-}
-
-/**
- * tcp_ecn_create_request: RFC 3168 §6.1.1: ECE and CWR ask for ECN. RFC 8311: an ECT SYN does not use it as defined.
- */
-function tcpEcnCreateRequest(req: RequestSock, skb: number, listenSk: TcpSock, dst: DstEntry): void {
-  const both = TCPHDR_ECE | TCPHDR_CWR;
-  const flags = thFlags(tcpHdr(skb));
-  if ((flags & both) !== both) return;
-  const ect = (tcpSkbDsfield(skb) & INET_ECN_MASK) !== INET_ECN_NOT_ECT;
-  const ecnOkDst = (dstMetric(dst, RTAX_FEATURES) & RTAX_FEATURE_ECN) !== 0;
-  const ecnOk = listenSk.net.ipv4.sysctlTcpEcn !== 0 || ecnOkDst;
-  if (((!ect || (flags & TCPHDR_AE) !== 0) && ecnOk) || tcpCaNeedsEcn(listenSk)) req.ecnOk = true;
 }
 
 /** tcp_reqsk_record_syn: TCP_SAVE_SYN: 1 = IP and TCP headers. */

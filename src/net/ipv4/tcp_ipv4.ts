@@ -49,6 +49,7 @@ import {
   NR_ICMP_UNREACH,
 } from "../../uapi/icmp.ts";
 import { IP_PMTUDISC_DONT, IPPROTO_TCP } from "../../uapi/in.ts";
+import { INET_ECN_MASK } from "../../uapi/ip.ts";
 import {
   ICMP_MIB_INERRORS,
   IPSTATS_MIB_OUTNOROUTES,
@@ -176,7 +177,6 @@ import {
 } from "./tcp.ts";
 import {
   __tcpSetRto,
-  INET_ECN_MASK,
   TCP_TIMEOUT_INIT,
   tcpClockMs,
   tcpClockTs,
@@ -873,6 +873,7 @@ function tcpV4SendSynack(
   if (route === null) return -1;
   const skb = tcpMakeSynack(sk as TcpSock, route, req, foc, synackType, synSkb);
   if (skb === 0) return -1;
+  req.synEctSnt = (sk as InetSock).tos & INET_ECN_MASK;
   __tcpV4SendCheck(skb, req.irLocAddr, req.irRmtAddr);
   // What the ACK may echo (tcp_check_req).
   if (req.tstampOk) {

@@ -68,12 +68,17 @@ import type { Seq } from "./seq.ts";
 import { after, before, between, seq, seqAdd, seqRaw } from "./seq.ts";
 import { tcpDone } from "./tcp.ts";
 import { tcpAssignCongestionControl, tcpCaFindKey } from "./tcp_cong.ts";
+import {
+  tcpAccecnReqSawOpt,
+  tcpAccecnReqSynAgain,
+  tcpAccecnSynackRetransmitted,
+  tcpEcnOpenreqChild,
+} from "./tcp_ecn.ts";
 import { reqskFastopenRemove } from "./tcp_fastopen.rcv.ts";
 import {
   keepaliveTimeWhen,
   ktimeGetSeconds,
   minmaxReset,
-  TCP_ECN_OK,
   TCP_HEADER_SIZE,
   TCP_TIMEWAIT_LEN,
   tcpClockMs,
@@ -359,7 +364,7 @@ export function tcpCreateOpenreqChild(sk: Sock, req: RequestSock, skb: number): 
     newtp.icskAck.lastSegSize = skbLen(skb) - newtp.tcpHeaderLen;
   }
   rxOpt.mssClamp = req.mss;
-  newtp.ecnFlags = req.ecnOk ? TCP_ECN_OK : 0;
+  tcpEcnOpenreqChild(newtp, req, skb);
   newtp.fastopenReq = null;
   newtp.fastopenRsk = null;
   tcpIncStats(sk.net, TCP_MIB_PASSIVEOPENS);
@@ -399,6 +404,7 @@ export function tcpCheckReq(
   let tsecrReject = false;
   checkReqDrop.value = SKB_DROP_REASON_NOT_SPECIFIED;
   opt.sawTstamp = false;
+  opt.accecn = 0;
   opt.sackOk = 0;
   opt.userMss = 0;
   if (thDoff(th) > TCP_HEADER_SIZE / 4) {
@@ -419,7 +425,10 @@ export function tcpCheckReq(
 
   // A retransmitted SYN: the SYN-ACK was lost; it is sent again, and its timer starts anew.
   if (s === rcvIsn && flg === TCPHDR_SYN && !pawsReject) {
-    if (!tcpOowRateLimited(net, skb, LINUX_MIB_TCPACKSKIPPEDSYNRECV, req) && inetRtxSynAck(sk, req) === 0) {
+    if (tcpOowRateLimited(net, skb, LINUX_MIB_TCPACKSKIPPEDSYNRECV, req)) return null;
+    tcpAccecnReqSynAgain(req, skb);
+    if (inetRtxSynAck(sk, req) === 0) {
+      tcpAccecnSynackRetransmitted(req);
       if (req.rskTimer !== null && timerPending(req.rskTimer)) {
         modTimer(req.rskTimer, usecsRoundJiffies(kernel.now + tcpReqskTimeout(req)));
       }
@@ -458,6 +467,7 @@ export function tcpCheckReq(
   }
   // "if the ACK bit is off, drop the segment and return".
   if ((flg & TCPHDR_ACK) === 0) return null;
+  tcpAccecnReqSawOpt(req, skb, opt.accecn);
   if (fastopen) return sk;
 
   // TCP_DEFER_ACCEPT: the user wants to hear of it when data has come.

@@ -86,6 +86,7 @@ import { before, between, seq, seqAdd, seqSub } from "./seq.ts";
 import { cookieInitTimestamp } from "./syncookies.h.ts";
 import { tcpStreamAllocSkb, tcpWriteQueuePurge } from "./tcp.ts";
 import { tcpCaDstInit } from "./tcp_cong.ts";
+import { tcpEcnMakeSynack, tcpEcnSendSyn, tcpEcnSendSynack } from "./tcp_ecn.ts";
 import { tcpFastopenCookieCheck } from "./tcp_fastopen.ts";
 import {
   MAX_TCP_OPTION_SPACE,
@@ -133,14 +134,7 @@ import {
   tcpSetSkbTsoSegs,
   tcpSyncMss,
 } from "./tcp_output.frag.ts";
-import {
-  tcpEcnMakeSynack,
-  tcpEcnSendSyn,
-  tcpEcnSendSynack,
-  tcpOptionsWrite,
-  tcpOutOptionsClear,
-  tcpSynackOptions,
-} from "./tcp_output.options.ts";
+import { tcpOptionsWrite, tcpOutOptionsClear, tcpSynackOptions } from "./tcp_output.options.ts";
 import {
   __tcpPushPendingFrames,
   __tcpTransmitSkb,
@@ -156,7 +150,7 @@ import {
   newTcpOutOptions,
   TCP_SYNACK_COOKIE,
   TCP_SYNACK_FASTOPEN,
-  TCP_SYNACK_NORMAL,
+  TCP_SYNACK_RETRANS,
   tcpSkbEndSeq,
   tcpSkbFlags,
   tcpSkbPcount,
@@ -333,7 +327,7 @@ export function tcpMakeSynack(
   // Timestamp first SYN-ACK; 0 = none yet.
   if (req.snt_synack === 0) req.snt_synack = Math.floor(kernel.now) || 1;
   skbSetHash(skb, req.txhash);
-  const tcpHeaderSize = tcpSynackOptions(req, mss, skb, opts, foc) + TCP_HEADER_SIZE;
+  const tcpHeaderSize = tcpSynackOptions(req, mss, skb, opts, foc, synackType) + TCP_HEADER_SIZE;
 
   const th = skbPush(skb, tcpHeaderSize);
   skbResetTransportHeader(skb);
@@ -345,7 +339,7 @@ export function tcpMakeSynack(
   // RFC 7323 §2.2: the window of a SYN-ACK is never scaled.
   dv.setUint16(th + 14, Math.min(req.rskRcvWnd, 65535));
   dv.setUint32(th + 16, 0);
-  tcpEcnMakeSynack(req, th);
+  tcpEcnMakeSynack(req, th, synackType);
   skbSetMark(skb, req.irMark);
   skbSetIpSummed(skb, CHECKSUM_PARTIAL);
   tcpOptionsWrite(th, null, opts);
@@ -359,7 +353,7 @@ const synackFl: FlowI4 = new FlowI4();
 export function tcpRtxSynack(sk: Sock, req: RequestSock): number {
   const afOps = req.afSpecific;
   if (afOps === null) return -EFAULT;
-  const res = afOps.sendSynack(sk, null, synackFl, req, null, TCP_SYNACK_NORMAL, 0);
+  const res = afOps.sendSynack(sk, null, synackFl, req, null, TCP_SYNACK_RETRANS, 0);
   if (res === 0) {
     tcpIncStats(sk.net, TCP_MIB_RETRANSSEGS);
     netIncStats(sk.net, LINUX_MIB_TCPSYNRETRANS);
@@ -584,8 +578,8 @@ export function tcpSendDelayedAck(sk: TcpSock): void {
   modTimer(sk.icskDelackTimer, timeout);
 }
 
-/** __tcp_send_ack: an ACK of everything before `rcvNxt`, now. */
-export function __tcpSendAck(sk: TcpSock, rcvNxt: Seq): void {
+/** __tcp_send_ack: an ACK of everything before `rcvNxt`, now, with `flags` (TCPHDR_*) beside it. */
+export function __tcpSendAck(sk: TcpSock, rcvNxt: Seq, flags: number): void {
   // If we have been reset, we may not send again.
   if (sk.skcState === TCP_CLOSE) return;
   const buff = allocHeaderSkb();
@@ -599,7 +593,7 @@ export function __tcpSendAck(sk: TcpSock, rcvNxt: Seq): void {
     tcpResetXmitTimer(sk, ICSK_TIME_DACK, delay, false);
     return;
   }
-  tcpInitNondataSkb(buff, tcpAcceptableSeq(sk), TCPHDR_ACK);
+  tcpInitNondataSkb(buff, tcpAcceptableSeq(sk), TCPHDR_ACK | flags);
   // Pure ACKs are not to influence TSQ or pacing.
   u32[(buff + SKB_TRUESIZE) >>> 2] = TCP_PURE_ACK_TRUESIZE;
   // Send it off, this clears delayed ACKs for us.
@@ -608,7 +602,7 @@ export function __tcpSendAck(sk: TcpSock, rcvNxt: Seq): void {
 
 /** tcp_send_ack. */
 export function tcpSendAck(sk: TcpSock): void {
-  __tcpSendAck(sk, sk.rcvNxt);
+  __tcpSendAck(sk, sk.rcvNxt, 0);
 }
 
 // ---- probes ----------------------------------------------------------------------------------------------------------------------

@@ -1,12 +1,13 @@
-/** TCP options on the way out (RFC 9293 §3.2, RFC 7323, RFC 2018, RFC 7413), and the ECN bits. */
+/** TCP options on the way out (RFC 9293 §3.2, RFC 7323, RFC 2018, RFC 7413, RFC 9768). */
 
-import { SKB_GSO_TCP_ECN, SKB_LEN } from "../../../assembly/layout.ts";
-import { dv, u8, u32 } from "../../mm/mem.ts";
-import { skbGsoType, skbSetGsoType } from "../../mm/skb.ts";
-import { RTAX_FEATURE_ECN, RTAX_FEATURES } from "../../uapi/rtnetlink.ts";
+import { dv, u8 } from "../../mm/mem.ts";
 import {
-  TCPHDR_CWR,
-  TCPHDR_ECE,
+  TCP_ACCECN_MAXSIZE,
+  TCP_ACCECN_NUMFIELDS,
+  TCP_ACCECN_OPT_FAIL_SEND,
+  TCPHDR_ACK,
+  TCPOLEN_ACCECN_BASE,
+  TCPOLEN_ACCECN_PERFIELD,
   TCPOLEN_EXP_FASTOPEN_BASE,
   TCPOLEN_FASTOPEN_BASE,
   TCPOLEN_MSS,
@@ -20,6 +21,7 @@ import {
   TCPOLEN_TSTAMP_ALIGNED,
   TCPOLEN_WINDOW,
   TCPOLEN_WSCALE_ALIGNED,
+  TCPOPT_ACCECN1,
   TCPOPT_EXP,
   TCPOPT_FASTOPEN,
   TCPOPT_FASTOPEN_MAGIC,
@@ -30,28 +32,32 @@ import {
   TCPOPT_TIMESTAMP,
   TCPOPT_WINDOW,
 } from "../../uapi/tcp.ts";
-import { dstMetric, dstMetricAdvmss } from "../core/dst.ts";
+import { dstMetricAdvmss } from "../core/dst.ts";
 import type { RequestSock } from "./inet_sock.ts";
-import { before, seqRaw } from "./seq.ts";
+import { seqRaw } from "./seq.ts";
+import { tcpAccecnOptionBeaconCheck, tcpEcnModeAccecn } from "./tcp_ecn.ts";
 import {
-  inetEcnDontxmit,
-  inetEcnXmit,
   MAX_TCP_OPTION_SPACE,
-  TCP_ECN_DEMAND_CWR,
-  TCP_ECN_OK,
-  TCP_ECN_QUEUE_CWR,
+  TCP_ACCECN_CEB_INIT_OFFSET,
+  TCP_ACCECN_E0B_INIT_OFFSET,
+  TCP_ACCECN_E1B_INIT_OFFSET,
+  TCP_ACCECN_OPTION_FULL,
+  TCP_ACCECN_OPTION_PERSIST,
   TCP_HEADER_SIZE,
-  tcpCaNeedsEcn,
   tcpSkbTimestampTs,
 } from "./tcp_h.ts";
 import type { TcpFastopenCookie, TcpOutOptions, TcpSackBlock, TcpSock } from "./tcp_sock.ts";
-import { tcpSkbFlags, tcpSkbSeq, tcpSkbSetFlags } from "./tcp_sock.ts";
+import { TCP_SYNACK_RETRANS, tcpSkbFlags } from "./tcp_sock.ts";
 
 // Bits of TcpOutOptions.options. MD5 (bit 2), SMC (9) and MPTCP (10) have their places and no code.
 export const OPTION_SACK_ADVERTISE = 0x1;
 export const OPTION_TS = 0x2;
 export const OPTION_WSCALE = 0x8;
 export const OPTION_FAST_OPEN_COOKIE = 0x100;
+export const OPTION_ACCECN = 0x1000;
+
+/** Two NOPs: the padding in front of an option of two bytes more than a multiple of four. */
+const NOPS: number = (TCPOPT_NOP << 8) | TCPOPT_NOP;
 
 /** memset(&opts, 0, sizeof(opts)). */
 /* notrace */
@@ -73,11 +79,12 @@ function tcpSackBlockWrite(ptr: number, block: TcpSackBlock): void {
 
 /**
  * tcp_options_write: writes the options behind the header at `th`. The order is the kernel's, and so are the paddings:
- * SACK-permitted takes the place of the two NOPs in front of the timestamp.
+ * SACK-permitted takes the place of the two NOPs in front of the timestamp, and what is over of the Accurate ECN option
+ * (2, 5, 8 or 11 bytes) that of the NOPs behind it.
  *
  * ```
- *   SYN:  MSS(4)  SACK_PERM(2) TS(10)  NOP WSCALE(3)  FO cookie
- *   else: NOP NOP TS(10)  NOP NOP SACK(2 + 8n)
+ *   SYN:  MSS(4)  SACK_PERM(2) TS(10)  ACCECN(11)  NOP WSCALE(3)  FO cookie
+ *   else: NOP NOP TS(10)  ACCECN(2 + 3n)  NOP NOP SACK(2 + 8n)
  * ```
  */
 export function tcpOptionsWrite(th: number, tp: TcpSock | null, opts: TcpOutOptions): void {
@@ -101,23 +108,33 @@ export function tcpOptionsWrite(th: number, tp: TcpSock | null, opts: TcpOutOpti
     dv.setUint32(ptr + 8, opts.tsecr);
     ptr += TCPOLEN_TSTAMP_ALIGNED;
   }
+  // The two bytes that the Accurate ECN option leaves for the next padding.
+  let leftover = NOPS;
+  if ((options & OPTION_ACCECN) !== 0) {
+    leftover = tcpAccecnOptionWrite(ptr, tp, opts);
+    // 2, 5, 8 and 11 bytes (and a NOP): as many whole words as there are fields.
+    ptr += opts.numAccecnFields * 4;
+  } else if (tp !== null) {
+    tp.accecnOptSentWDsack = false;
+  }
   if ((options & OPTION_SACK_ADVERTISE) !== 0) {
-    dv.setUint32(ptr, (TCPOPT_NOP << 24) | (TCPOPT_NOP << 16) | (TCPOPT_SACK_PERM << 8) | TCPOLEN_SACK_PERM);
+    dv.setUint32(ptr, (leftover << 16) | (TCPOPT_SACK_PERM << 8) | TCPOLEN_SACK_PERM);
+    leftover = NOPS;
     ptr += TCPOLEN_SACKPERM_ALIGNED;
   }
   if ((options & OPTION_WSCALE) !== 0) {
-    dv.setUint32(ptr, (TCPOPT_NOP << 24) | (TCPOPT_WINDOW << 16) | (TCPOLEN_WINDOW << 8) | opts.ws);
+    let high = TCPOPT_NOP;
+    // One byte fits here, two do not.
+    if (leftover !== NOPS && (leftover & 0xff) === TCPOPT_NOP) {
+      high = leftover >>> 8;
+      leftover = NOPS;
+    }
+    dv.setUint32(ptr, (high << 24) | (TCPOPT_WINDOW << 16) | (TCPOLEN_WINDOW << 8) | opts.ws);
     ptr += TCPOLEN_WSCALE_ALIGNED;
   }
   const blocks = opts.numSackBlocks;
   if (blocks !== 0 && tp !== null) {
-    dv.setUint32(
-      ptr,
-      (TCPOPT_NOP << 24) |
-        (TCPOPT_NOP << 16) |
-        (TCPOPT_SACK << 8) |
-        (TCPOLEN_SACK_BASE + blocks * TCPOLEN_SACK_PERBLOCK),
-    );
+    dv.setUint32(ptr, (leftover << 16) | (TCPOPT_SACK << 8) | (TCPOLEN_SACK_BASE + blocks * TCPOLEN_SACK_PERBLOCK));
     ptr += TCPOLEN_SACK_BASE_ALIGNED;
     let i = 0;
     if (tp.rxOpt.dsack) {
@@ -131,10 +148,88 @@ export function tcpOptionsWrite(th: number, tp: TcpSock | null, opts: TcpOutOpti
       ptr += TCPOLEN_SACK_PERBLOCK;
     }
     tp.rxOpt.dsack = false;
+  } else if (leftover !== NOPS) {
+    dv.setUint32(ptr, (leftover << 16) | NOPS);
+    ptr += 4;
   }
   if ((options & OPTION_FAST_OPEN_COOKIE) !== 0 && opts.fastopenCookie !== null) {
     tcpFastopenCookieWrite(ptr, opts.fastopenCookie);
   }
+}
+
+/**
+ * RFC 9768 §3.2.3: ECT(1), CE and ECT(0), in this order, as many as there is room for. Returns the two bytes that have
+ * to begin the next word.
+ */
+/* notrace */
+function tcpAccecnOptionWrite(ptr: number, tp: TcpSock | null, opts: TcpOutOptions): number {
+  const fields = opts.numAccecnFields;
+  let e0b = TCP_ACCECN_E0B_INIT_OFFSET;
+  let e1b = TCP_ACCECN_E1B_INIT_OFFSET;
+  let ceb = TCP_ACCECN_CEB_INIT_OFFSET;
+  if (tp !== null) {
+    if (!opts.useSynackEcnBytes) {
+      const bytes = tp.receivedEcnBytes;
+      e1b += bytes[0] as number;
+      e0b += bytes[1] as number;
+      ceb += bytes[2] as number;
+    }
+    tp.accecnMinlen = 0;
+    tp.accecnOptTstamp = tp.tcpMstamp;
+    tp.accecnOptSentWDsack = tp.rxOpt.dsack;
+    if (tp.accecnOptDemand !== 0) tp.accecnOptDemand--;
+  }
+  const head = (TCPOPT_ACCECN1 << 8) | (TCPOLEN_ACCECN_BASE + fields * TCPOLEN_ACCECN_PERFIELD);
+  if (fields === 0) return head;
+  dv.setUint32(ptr, (head << 16) | ((e1b >>> 8) & 0xffff));
+  if (fields === 1) return ((e1b & 0xff) << 8) | TCPOPT_NOP;
+  dv.setUint32(ptr + 4, ((e1b & 0xff) << 24) | (ceb & 0xffffff));
+  if (fields === 3) dv.setUint32(ptr + 8, ((e0b & 0xffffff) << 8) | TCPOPT_NOP);
+  return NOPS;
+}
+
+/** tcp_synack_options_combine_saving: bytes of padding in a SYN/ACK that another option can take. */
+/* notrace */
+function tcpSynackOptionsCombineSaving(opts: TcpOutOptions): number {
+  if ((opts.options & (OPTION_SACK_ADVERTISE | OPTION_TS)) === OPTION_SACK_ADVERTISE) return 2;
+  return (opts.options & OPTION_WSCALE) !== 0 ? 1 : 0;
+}
+
+/**
+ * tcp_options_fit_accecn: the largest Accurate ECN option, of at least `required` fields, that `remaining` bytes hold;
+ * it takes the place of padding where it can, and that of a SACK block if it must. Returns the bytes that it adds.
+ */
+function tcpOptionsFitAccecn(opts: TcpOutOptions, required: number, remaining: number): number {
+  let size = TCP_ACCECN_MAXSIZE;
+  let fields = TCP_ACCECN_NUMFIELDS;
+  let blocksLess = 0;
+  let saving = 0;
+  if (opts.useSynackEcnBytes) saving = tcpSynackOptionsCombineSaving(opts);
+  else if (opts.numSackBlocks > 0) saving = 2;
+  while (fields >= required) {
+    const aligned = (size & 3) > saving ? (size + 3) & ~3 : size & ~3;
+    if (remaining >= aligned) {
+      size = aligned;
+      break;
+    }
+    if (fields === required && opts.numSackBlocks > 2 && required > 0) {
+      opts.numSackBlocks--;
+      blocksLess++;
+      remaining += TCPOLEN_SACK_PERBLOCK;
+      fields = TCP_ACCECN_NUMFIELDS;
+      size = TCP_ACCECN_MAXSIZE;
+      continue;
+    }
+    fields--;
+    size -= TCPOLEN_ACCECN_PERFIELD;
+  }
+  opts.numAccecnFields = fields;
+  if (fields < required) {
+    opts.numSackBlocks += blocksLess;
+    return 0;
+  }
+  opts.options |= OPTION_ACCECN;
+  return size - blocksLess * TCPOLEN_SACK_PERBLOCK;
 }
 
 /** RFC 7413 §4.1.1, or the experimental kind with its magic (RFC 6994). */
@@ -207,6 +302,17 @@ export function tcpSynOptions(sk: TcpSock, skb: number, opts: TcpOutOptions): nu
       sk.synFastopenExp = fastopen.cookie.exp;
     }
   }
+  // The SYN/ACK of a simultaneous open: there, and on its first retransmission, the option is tried (RFC 9768 §3.1.4.1).
+  if (
+    (tcpSkbFlags(skb) & TCPHDR_ACK) !== 0 &&
+    tcpEcnModeAccecn(sk) &&
+    sk.icskRetransmits < 2 &&
+    ipv4.sysctlTcpEcnOption !== 0 &&
+    remaining >= TCPOLEN_ACCECN_BASE
+  ) {
+    opts.useSynackEcnBytes = true;
+    remaining -= tcpOptionsFitAccecn(opts, 0, remaining);
+  }
   return MAX_TCP_OPTION_SPACE - remaining;
 }
 
@@ -217,6 +323,7 @@ export function tcpSynackOptions(
   skb: number,
   opts: TcpOutOptions,
   foc: TcpFastopenCookie | null,
+  synackType: number,
 ): number {
   let remaining = MAX_TCP_OPTION_SPACE;
   opts.mss = mss;
@@ -243,6 +350,15 @@ export function tcpSynackOptions(
       opts.fastopenCookie = foc;
       remaining -= need;
     }
+  }
+  if (
+    req.accecnOk &&
+    req.net.ipv4.sysctlTcpEcnOption !== 0 &&
+    synackType !== TCP_SYNACK_RETRANS &&
+    remaining >= TCPOLEN_ACCECN_BASE
+  ) {
+    opts.useSynackEcnBytes = true;
+    remaining -= tcpOptionsFitAccecn(opts, 0, remaining);
   }
   return MAX_TCP_OPTION_SPACE - remaining;
 }
@@ -271,58 +387,17 @@ export function tcpEstablishedOptions(sk: TcpSock, skb: number, opts: TcpOutOpti
       size += TCPOLEN_SACK_BASE_ALIGNED + opts.numSackBlocks * TCPOLEN_SACK_PERBLOCK;
     }
   }
+  if (tcpEcnModeAccecn(sk)) size += tcpEstablishedAccecn(sk, opts, MAX_TCP_OPTION_SPACE - size);
   return size;
 }
 
-// ---- ECN (RFC 3168) -----------------------------------------------------------------------------------------------------
-
-/** tcp_ecn_send_synack: a SYN-ACK for a crossed SYN says ECE if ECN was agreed on, and never CWR. */
-export function tcpEcnSendSynack(sk: TcpSock, skb: number): void {
-  let flags = tcpSkbFlags(skb) & ~TCPHDR_CWR;
-  if ((sk.ecnFlags & TCP_ECN_OK) === 0) flags &= ~TCPHDR_ECE;
-  else if (tcpCaNeedsEcn(sk)) inetEcnXmit(sk);
-  tcpSkbSetFlags(skb, flags);
-}
-
-/** tcp_ecn_send_syn: an ECN-setup SYN (ECE and CWR, RFC 3168 §6.1.1) if the sysctl, the route or the CC ask for it. */
-export function tcpEcnSendSyn(sk: TcpSock, skb: number): void {
-  const caNeedsEcn = tcpCaNeedsEcn(sk);
-  let useEcn = sk.net.ipv4.sysctlTcpEcn === 1 || caNeedsEcn;
-  if (!useEcn) {
-    const dst = sk.skDstCache;
-    if (dst !== null && (dstMetric(dst, RTAX_FEATURES) & RTAX_FEATURE_ECN) !== 0) useEcn = true;
-  }
-  sk.ecnFlags = 0;
-  if (!useEcn) return;
-  if (caNeedsEcn) inetEcnXmit(sk);
-  tcpSkbSetFlags(skb, tcpSkbFlags(skb) | TCPHDR_ECE | TCPHDR_CWR);
-  sk.ecnFlags = TCP_ECN_OK;
-}
-
-/** tcp_ecn_clear_syn: RFC 3168 §6.1.1.1: a SYN that got no answer is retried without ECN. */
-export function tcpEcnClearSyn(sk: TcpSock, skb: number): void {
-  if (sk.net.ipv4.sysctlTcpEcnFallback !== 0) tcpSkbSetFlags(skb, tcpSkbFlags(skb) & ~(TCPHDR_ECE | TCPHDR_CWR));
-}
-
-/** tcp_ecn_make_synack. */
-export function tcpEcnMakeSynack(req: RequestSock, th: number): void {
-  if (req.ecnOk) u8[th + 13] |= TCPHDR_ECE;
-}
-
-/** tcp_ecn_send: marks the packet ECT and the header CWR and ECE as is due. `th` is the header of `skb`. */
-export function tcpEcnSend(sk: TcpSock, skb: number, th: number, tcpHeaderLen: number): void {
-  if ((sk.ecnFlags & TCP_ECN_OK) === 0) return;
-  // Not-retransmitted data segments: ECT(0), and CWR once after the window was reduced.
-  if (u32[(skb + SKB_LEN) >>> 2] !== tcpHeaderLen && !before(tcpSkbSeq(skb), sk.sndNxt)) {
-    inetEcnXmit(sk);
-    if ((sk.ecnFlags & TCP_ECN_QUEUE_CWR) !== 0) {
-      sk.ecnFlags &= ~TCP_ECN_QUEUE_CWR;
-      u8[th + 13] |= TCPHDR_CWR;
-      skbSetGsoType(skb, skbGsoType(skb) | SKB_GSO_TCP_ECN);
-    }
-  } else if (!tcpCaNeedsEcn(sk)) {
-    // RFC 3168 §6.1.4, §6.1.5: neither pure ACKs nor retransmissions may be ECT.
-    inetEcnDontxmit(sk);
-  }
-  if ((sk.ecnFlags & TCP_ECN_DEMAND_CWR) !== 0) u8[th + 13] |= TCPHDR_ECE;
+/** Accurate ECN's part of tcp_established_options: is the option due (RFC 9768 §3.2.3.3), and does it fit? Its bytes. */
+function tcpEstablishedAccecn(sk: TcpSock, opts: TcpOutOptions, remaining: number): number {
+  const ecnOpt = sk.net.ipv4.sysctlTcpEcnOption;
+  // Not before the peer has shown that options of this kind come through.
+  if (ecnOpt === 0 || sk.sawAccecnOpt === 0) return 0;
+  if (ecnOpt < TCP_ACCECN_OPTION_PERSIST && (sk.accecnFailMode & TCP_ACCECN_OPT_FAIL_SEND) !== 0) return 0;
+  if (ecnOpt < TCP_ACCECN_OPTION_FULL && sk.accecnOptDemand === 0 && !tcpAccecnOptionBeaconCheck(sk)) return 0;
+  opts.useSynackEcnBytes = false;
+  return tcpOptionsFitAccecn(opts, sk.accecnMinlen, remaining);
 }

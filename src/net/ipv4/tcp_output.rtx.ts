@@ -17,6 +17,7 @@ import {
 import { TCP_CA_CWR, TCP_CA_Loss, TCP_CA_Open, TCPHDR_SYN, TCPHDR_SYN_ECN } from "../../uapi/tcp.ts";
 import { ICSK_TIME_LOSS_PROBE, ICSK_TIME_REO_TIMEOUT, ICSK_TIME_RETRANS } from "./inet_sock.ts";
 import { before, seqAdd, seqSub } from "./seq.ts";
+import { tcpEcnClearSyn, tcpEcnModePending } from "./tcp_ecn.ts";
 import {
   TCP_NAGLE_OFF,
   TCP_TIMEOUT_INIT,
@@ -47,7 +48,6 @@ import {
   tcpSetSkbTsoSegs,
   tcpTrimHead,
 } from "./tcp_output.frag.ts";
-import { tcpEcnClearSyn } from "./tcp_output.options.ts";
 import {
   TCPCB_TX_CLONE,
   tcpPacingCheck,
@@ -218,7 +218,10 @@ export function __tcpRetransmitSkb(sk: TcpSock, skb: number, segs: number): numb
     if (skbLen(skb) < availWnd) tcpRetransTryCollapse(sk, skb, availWnd);
   }
 
-  if ((tcpSkbFlags(skb) & TCPHDR_SYN_ECN) === TCPHDR_SYN_ECN) tcpEcnClearSyn(sk, skb);
+  // RFC 3168 §6.1.1.1: without an answer, without ECN; Accurate ECN is offered once more (RFC 9768 §3.1.4.1).
+  if ((tcpSkbFlags(skb) & TCPHDR_SYN_ECN) === TCPHDR_SYN_ECN && (!tcpEcnModePending(sk) || sk.icskRetransmits > 1)) {
+    tcpEcnClearSyn(sk, skb);
+  }
 
   segs = tcpSkbPcount(skb);
   tcpAddStats(sk.net, TCP_MIB_RETRANSSEGS, segs);

@@ -90,6 +90,7 @@ import { ICSK_ACK_NOMEM, ICSK_TIME_DACK, ICSK_TIME_LOSS_PROBE } from "./inet_soc
 import type { Seq } from "./seq.ts";
 import { after, before, seqAdd, seqRaw, seqSub } from "./seq.ts";
 import { CA_EVENT_CWND_RESTART, CA_EVENT_TX_START } from "./tcp_cong.ts";
+import { tcpAccecnOptionBeaconCheck, tcpEcnModeAccecn, tcpEcnSend } from "./tcp_ecn.ts";
 import {
   MAX_TCP_WINDOW,
   SK_PACING_NONE,
@@ -138,13 +139,7 @@ import {
 import { tcpCheckSpace, tcpEnterCwr, tcpInitCwnd, tcpRearmRto } from "./tcp_input.ts";
 import { __tcpSendAck } from "./tcp_output.ctl.ts";
 import { tcpCurrentMss, tcpGrowSkb, tcpMtuProbe, tcpSetSkbTsoSegs, tsoFragment } from "./tcp_output.frag.ts";
-import {
-  tcpEcnSend,
-  tcpEstablishedOptions,
-  tcpOptionsWrite,
-  tcpOutOptionsClear,
-  tcpSynOptions,
-} from "./tcp_output.options.ts";
+import { tcpEstablishedOptions, tcpOptionsWrite, tcpOutOptionsClear, tcpSynOptions } from "./tcp_output.options.ts";
 import { tcpScheduleLossProbe, tcpXmitRetransmitQueue } from "./tcp_output.rtx.ts";
 import { tcpRateSkbSent } from "./tcp_rate.ts";
 import type { TcpOutOptions, TcpSock } from "./tcp_sock.ts";
@@ -195,10 +190,6 @@ export {
   tsoFragment,
 } from "./tcp_output.frag.ts";
 export {
-  tcpEcnClearSyn,
-  tcpEcnMakeSynack,
-  tcpEcnSendSyn,
-  tcpEcnSendSynack,
   tcpEstablishedOptions,
   tcpOptionsWrite,
   tcpSynackOptions,
@@ -485,7 +476,7 @@ export function tcpReleaseCb(sk0: Sock): void {
   if ((flags & TCPF_WRITE_TIMER_DEFERRED) !== 0) tcpWriteTimerHandler(sk);
   if ((flags & TCPF_DELACK_TIMER_DEFERRED) !== 0) tcpDelackTimerHandler(sk);
   if ((flags & TCPF_MTU_REDUCED_DEFERRED) !== 0) sk.icskAfOps.mtuReduced(sk);
-  if ((flags & TCPF_ACK_DEFERRED) !== 0) __tcpSendAck(sk, sk.rcvNxt);
+  if ((flags & TCPF_ACK_DEFERRED) !== 0) __tcpSendAck(sk, sk.rcvNxt, 0);
 }
 
 /** tcp_wfree: the destructor of a data skb below TCP. If TSQ stopped the socket, it goes on from the tasklet. */
@@ -884,6 +875,8 @@ export function tcpWriteXmit(sk: TcpSock, mssNow: number, nonagle: number, pushO
   let isRwndLimited = false;
 
   tcpMstampRefresh(sk);
+  // The option that is due now takes room.
+  if (tcpEcnModeAccecn(sk) && tcpAccecnOptionBeaconCheck(sk)) mssNow = tcpCurrentMss(sk);
   if (pushOne === 0) {
     // Do MTU probing.
     const result = tcpMtuProbe(sk);

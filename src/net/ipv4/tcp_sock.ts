@@ -113,7 +113,8 @@ export class TcpOptionsReceived {
   numSacks = 0;
   userMss = 0;
   mssClamp = 0;
-  accecn = -1;
+  /** Where in the header the Accurate ECN option begins, 0 = there is none. */
+  accecn = 0;
 }
 
 /** start_seq .. end_seq. */
@@ -304,8 +305,34 @@ export class TcpSock extends InetConnectionSock {
   rcvqSpaceSpace = 0;
   rcvqSpaceSeq: Seq = seq(0);
   rcvqSpaceTime = 0;
-  /** ECN: TCP_ECN_OK | TCP_ECN_QUEUE_CWR | TCP_ECN_DEMAND_CWR | TCP_ECN_SEEN. */
+  /** ECN: TCP_ECN_MODE_* | TCP_ECN_QUEUE_CWR | TCP_ECN_DEMAND_CWR | TCP_ECN_SEEN. */
   ecnFlags = 0;
+  // Accurate ECN (tcp_ecn.ts).
+  /** CE-marked segments received, and how many of them no ACK has told of yet (at most 15). */
+  receivedCe = 0;
+  receivedCePending = 0;
+  /** Payload bytes received, and delivered to the peer, marked ECT(1), ECT(0) and CE. */
+  readonly receivedEcnBytes: number[] = [0, 0, 0];
+  readonly deliveredEcnBytes: number[] = [0, 0, 0];
+  /** The ECN field of the last segment. */
+  prevEcnfield = 0;
+  /** The ECN fields that our SYN or SYN/ACK was sent with, and the peer's arrived with. */
+  synEctSnt = 0;
+  synEctRcv = 0;
+  /** Microseconds when the option was last sent. */
+  accecnOptTstamp = 0;
+  /** The next so many ACKs have to carry the option, with at least so many fields. */
+  accecnOptDemand = 0;
+  accecnMinlen = 0;
+  /** The last option went out together with a D-SACK. */
+  accecnOptSentWDsack = false;
+  /** The one kind (INET_ECN_*) that grew in the last option, 0 = none or several. */
+  estEcnfield = 0;
+  /** TCP_ACCECN_*_FAIL_*, TCP_ACCECN_OPT_*_SEEN. */
+  accecnFailMode = 0;
+  sawAccecnOpt = 0;
+  /** Packets an ACK, averaged, in 1/64. */
+  pktsAckedEwma = 0;
   /** Unsent low water mark (TCP_NOTSENT_LOWAT); 0 = the sysctl. */
   notsentLowat = 0;
   mtuProbeProbeSeqStart: Seq = seq(0);
@@ -350,10 +377,23 @@ export interface TcpOutOptions {
   tsval: number;
   tsecr: number;
   fastopenCookie: TcpFastopenCookie | null;
+  /** Of the Accurate ECN option, and whether it is that of a SYN/ACK, whose counters stand at their beginning. */
+  numAccecnFields: number;
+  useSynackEcnBytes: boolean;
 }
 
 export function newTcpOutOptions(): TcpOutOptions {
-  return { options: 0, mss: 0, ws: 0, numSackBlocks: 0, tsval: 0, tsecr: 0, fastopenCookie: null };
+  return {
+    options: 0,
+    mss: 0,
+    ws: 0,
+    numSackBlocks: 0,
+    tsval: 0,
+    tsecr: 0,
+    fastopenCookie: null,
+    numAccecnFields: 0,
+    useSynackEcnBytes: false,
+  };
 }
 
 /** What tcp_select_initial_window finds; `windowClamp` goes in as well (0 = none). */
@@ -426,6 +466,7 @@ export interface TcpRequestSockOps {
 export const TCP_SYNACK_NORMAL = 0;
 export const TCP_SYNACK_FASTOPEN = 1;
 export const TCP_SYNACK_COOKIE = 2;
+export const TCP_SYNACK_RETRANS = 3;
 
 /** struct tcp_sacktag_state: what one ACK's tagging found. One is preallocated: ACKs are processed one at a time. */
 export class TcpSacktagState {
@@ -436,6 +477,8 @@ export class TcpSacktagState {
   reord: Seq = seq(0);
   /** Segments newly SACKed, and those reported by D-SACK. */
   sackDelivered = 0;
+  /** Bytes that the ACK newly acknowledges or SACKs. */
+  deliveredBytes = 0;
   /** FLAG_*. */
   flag = 0;
   mssNow = 0;

@@ -2,6 +2,7 @@
 
 import { CAP_NET_ADMIN, nsCapable } from "../../kernel/capability.ts";
 import { EINVAL, ENOENT, ENOPROTOOPT, EPERM } from "../../uapi/errno.ts";
+import { INET_ECN_CE, INET_ECN_ECT_0, INET_ECN_ECT_1 } from "../../uapi/ip.ts";
 import { SOL_TCP } from "../../uapi/socket.ts";
 import {
   TCP_CC_INFO,
@@ -36,6 +37,10 @@ import {
   TCPF_CLOSE_WAIT,
   TCPF_ESTABLISHED,
   TCPF_LISTEN,
+  TCPI_ECN_MODE_ACCECN,
+  TCPI_ECN_MODE_DISABLED,
+  TCPI_ECN_MODE_PENDING,
+  TCPI_ECN_MODE_RFC3168,
   TCPI_OPT_ECN,
   TCPI_OPT_ECN_SEEN,
   TCPI_OPT_SACK,
@@ -54,6 +59,7 @@ import { ICSK_ACK_PUSHED, ICSK_ACK_SCHED } from "./inet_sock.ts";
 import { seqSub } from "./seq.ts";
 import { tcpCleanupRbuf } from "./tcp.ts";
 import { TCP_CA_NAME_MAX, tcpSetCongestionControl } from "./tcp_cong.ts";
+import { tcpEcnModeAccecn, tcpEcnModeAny, tcpEcnModePending, tcpEcnModeRfc3168 } from "./tcp_ecn.ts";
 import {
   keepaliveIntvlWhen,
   keepaliveProbes,
@@ -67,7 +73,6 @@ import {
   TCP_CHRONO_BUSY,
   TCP_CHRONO_RWND_LIMITED,
   TCP_CHRONO_SNDBUF_LIMITED,
-  TCP_ECN_OK,
   TCP_ECN_SEEN,
   TCP_FIN_TIMEOUT_MAX,
   TCP_MIN_MSS,
@@ -419,6 +424,19 @@ export interface TcpInfo {
   totalRto: number;
   totalRtoRecoveries: number;
   totalRtoTime: number;
+  /** TCPI_ECN_MODE_*. */
+  ecnMode: number;
+  /** TCP_ACCECN_OPT_*_SEEN, TCP_ACCECN_*_FAIL_*. */
+  accecnOptSeen: number;
+  accecnFailMode: number;
+  /** CE-marked segments, and the payload bytes that came, and that arrived at the peer, as ECT(1), ECT(0) and CE. */
+  receivedCe: number;
+  deliveredE1Bytes: number;
+  deliveredE0Bytes: number;
+  deliveredCeBytes: number;
+  receivedE1Bytes: number;
+  receivedE0Bytes: number;
+  receivedCeBytes: number;
 }
 
 /** tcp_get_info_chrono_stats. */
@@ -434,6 +452,13 @@ function tcpComputeDeliveryRate(sk: TcpSock): number {
   return Math.floor((sk.rateDelivered * sk.mssCache * USEC_PER_SEC) / sk.rateIntervalUs);
 }
 
+/** tcpi_ecn_mode. */
+function tcpiEcnMode(sk: TcpSock): number {
+  if (tcpEcnModeRfc3168(sk)) return TCPI_ECN_MODE_RFC3168;
+  if (tcpEcnModeAccecn(sk)) return TCPI_ECN_MODE_ACCECN;
+  return tcpEcnModePending(sk) ? TCPI_ECN_MODE_PENDING : TCPI_ECN_MODE_DISABLED;
+}
+
 /** tcp_get_info: a snapshot for people and tests. */
 export function tcpGetInfo(sk: TcpSock): TcpInfo {
   const now = tcpJiffies32();
@@ -442,7 +467,7 @@ export function tcpGetInfo(sk: TcpSock): TcpInfo {
   if (sk.rxOpt.tstampOk) options |= TCPI_OPT_TIMESTAMPS;
   if (sk.rxOpt.sackOk !== 0) options |= TCPI_OPT_SACK;
   if (sk.rxOpt.wscaleOk) options |= TCPI_OPT_WSCALE;
-  if (sk.ecnFlags & TCP_ECN_OK) options |= TCPI_OPT_ECN;
+  if (tcpEcnModeAny(sk)) options |= TCPI_OPT_ECN;
   if (sk.ecnFlags & TCP_ECN_SEEN) options |= TCPI_OPT_ECN_SEEN;
   if (sk.synDataAcked) options |= TCPI_OPT_SYN_DATA;
   const busy1 = chrono(sk, TCP_CHRONO_BUSY);
@@ -510,5 +535,15 @@ export function tcpGetInfo(sk: TcpSock): TcpInfo {
     totalRto: sk.totalRto,
     totalRtoRecoveries: sk.totalRtoRecoveries,
     totalRtoTime: sk.totalRtoTime,
+    ecnMode: tcpiEcnMode(sk),
+    accecnOptSeen: sk.sawAccecnOpt,
+    accecnFailMode: sk.accecnFailMode,
+    receivedCe: sk.receivedCe,
+    deliveredE1Bytes: sk.deliveredEcnBytes[INET_ECN_ECT_1 - 1] as number,
+    deliveredE0Bytes: sk.deliveredEcnBytes[INET_ECN_ECT_0 - 1] as number,
+    deliveredCeBytes: sk.deliveredEcnBytes[INET_ECN_CE - 1] as number,
+    receivedE1Bytes: sk.receivedEcnBytes[INET_ECN_ECT_1 - 1] as number,
+    receivedE0Bytes: sk.receivedEcnBytes[INET_ECN_ECT_0 - 1] as number,
+    receivedCeBytes: sk.receivedEcnBytes[INET_ECN_CE - 1] as number,
   };
 }

@@ -51,6 +51,7 @@ import {
   ICSK_TIME_RETRANS,
 } from "./inet_sock.ts";
 import { tcpDone, tcpDoneWithError } from "./tcp.ts";
+import { tcpAccecnSynackRetransmitted } from "./tcp_ecn.ts";
 import { tcpFastopenActiveDetectBlackhole } from "./tcp_fastopen.ts";
 import {
   __tcpSetRto,
@@ -370,6 +371,7 @@ function tcpFastopenSynackTimer(sk: TcpSock, req: RequestSock): void {
   if (sk.icskRetransmits === 1) tcpEnterLoss(sk);
   // Errors are ignored: it would be harsh to give up on a child that was accepted.
   if (tcpRtxSynack(sk, req) === 0) req.numRetrans++;
+  tcpAccecnSynackRetransmitted(req);
   req.numTimeout++;
   tcpUpdateRtoStats(sk);
   if (sk.retransStamp === 0) sk.retransStamp = tcpTimeStampTs(sk) || 1;
