@@ -218,6 +218,8 @@ export const SKB_FLAG_PEEKED: u32 = 8;
 export const SKB_FLAG_OOO_OKAY: u32 = 16;
 /** The skb is being delivered as the looped copy of a multicast/broadcast. */
 export const SKB_FLAG_LOOPED: u32 = 32;
+/** The head is no page fragment (skb->head_frag is 0): its bytes cannot be taken over by another skb. */
+export const SKB_FLAG_HEAD_LOCKED: u32 = 64;
 /** wifi_acked etc. have no use here; this marks an skb poisoned by the debug build. */
 export const SKB_FLAG_POISONED: u32 = 128;
 
@@ -521,6 +523,7 @@ export function layoutHash(): u32 {
   h = mix(h, SKB_FLAG_PEEKED);
   h = mix(h, SKB_FLAG_OOO_OKAY);
   h = mix(h, SKB_FLAG_LOOPED);
+  h = mix(h, SKB_FLAG_HEAD_LOCKED);
   h = mix(h, SKB_FLAG_POISONED);
   h = mix(h, CHECKSUM_NONE);
   h = mix(h, CHECKSUM_UNNECESSARY);

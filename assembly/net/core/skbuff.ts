@@ -38,6 +38,7 @@ import {
   SKB_DATAREF_SHIFT,
   SKB_DESTRUCTOR,
   SKB_END,
+  SKB_FLAG_HEAD_LOCKED,
   SKB_FLAG_NOHDR,
   SKB_FLAG_PEEKED,
   SKB_FLAGS,
@@ -879,7 +880,8 @@ export function skbTryCoalesce(to: u32, from: u32): i32 {
   const linear = headlen(from);
   let delta: u32;
   if (linear != 0) {
-    if (k + nr >= MAX_SKB_FRAGS || cloned) return -1;
+    // skb_head_is_locked
+    if (k + nr >= MAX_SKB_FRAGS || cloned || (load<u8>(from, SKB_FLAGS) & SKB_FLAG_HEAD_LOCKED) != 0) return -1;
     delta = load<u32>(from, SKB_TRUESIZE) - SKB_SIZE;
     const head = load<u32>(from, SKB_HEAD);
     const frag = fragAt(ti, k++);

@@ -143,6 +143,7 @@ export function tunCreate(net: Net, name: string, backend: TunBackend, options: 
   const dev = new NetDevice(net, name, tunNetdevOps);
   etherSetup(dev);
   dev.netdevOpsSetBy = "tun_net_init";
+  dev.maxMtu = 65535 - dev.hardHeaderLen;
   const address = options.address;
   if (address !== undefined) {
     dev.devAddr.set(address);

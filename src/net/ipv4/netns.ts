@@ -123,13 +123,16 @@ export class NetnsIpv4 {
 
   // ---- TCP: receiving -----------------------------------------------------------------------------------------------------
   sysctlTcpCompSackDelayNs = 1000000;
-  sysctlTcpCompSackSlackNs = 100000;
+  sysctlTcpCompSackSlackNs = 10000;
   sysctlTcpCompSackNr = 44;
+  sysctlTcpCompSackRttPercent = 33;
   sysctlTcpBacklogAckDefer = 1;
   sysctlTcpPingpongThresh = 1;
   sysctlTcpAppWin = 31;
   sysctlTcpAdvWinScale = 1;
   sysctlTcpModerateRcvbuf = 1;
+  /** Microseconds. */
+  sysctlTcpRcvbufLowRtt = 1000;
   sysctlTcpShrinkWindow = 0;
   sysctlTcpWorkaroundSignedWindows = 0;
   sysctlTcpChallengeAckLimit = 0x7fffffff;
@@ -323,12 +326,14 @@ const ROWS: readonly Row[] = [
   ["tcp_probe_interval", "sysctlTcpProbeInterval", 0, U32_MAX],
   ["tcp_comp_sack_delay_ns", "sysctlTcpCompSackDelayNs", 0, Number.MAX_SAFE_INTEGER],
   ["tcp_comp_sack_slack_ns", "sysctlTcpCompSackSlackNs", 0, Number.MAX_SAFE_INTEGER],
+  ["tcp_comp_sack_rtt_percent", "sysctlTcpCompSackRttPercent", 1, 1000],
   ["tcp_comp_sack_nr", "sysctlTcpCompSackNr", 0, U8],
   ["tcp_backlog_ack_defer", "sysctlTcpBacklogAckDefer", 0, 1],
   ["tcp_pingpong_thresh", "sysctlTcpPingpongThresh", 1, U8],
   ["tcp_app_win", "sysctlTcpAppWin", 0, 31],
   ["tcp_adv_win_scale", "sysctlTcpAdvWinScale", -31, 31],
   ["tcp_moderate_rcvbuf", "sysctlTcpModerateRcvbuf", 0, U8],
+  ["tcp_rcvbuf_low_rtt", "sysctlTcpRcvbufLowRtt", 0, 0x7fffffff],
   ["tcp_shrink_window", "sysctlTcpShrinkWindow", 0, 1],
   ["tcp_workaround_signed_windows", "sysctlTcpWorkaroundSignedWindows", 0, U8],
   ["tcp_challenge_ack_limit", "sysctlTcpChallengeAckLimit"],

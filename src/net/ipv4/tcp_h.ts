@@ -432,6 +432,16 @@ export function tcpReceiveWindow(tp: TcpSock): number {
   const win = seqSub(tp.rcvWup, tp.rcvNxt) + tp.rcvWnd;
   return win < 0 ? 0 : win;
 }
+/** tcp_max_receive_window: the same for the largest right edge that was ever offered (RFC 7323 §2.4). */
+export function tcpMaxReceiveWindow(tp: TcpSock): number {
+  const win = seqSub(tp.rcvMwndSeq, tp.rcvNxt);
+  return win < 0 ? 0 : win;
+}
+/** tcp_update_max_rcv_wnd_seq. */
+export function tcpUpdateMaxRcvWndSeq(tp: TcpSock): void {
+  const wre = seqAdd(tp.rcvWup, tp.rcvWnd);
+  if (after(wre, tp.rcvMwndSeq)) tp.rcvMwndSeq = wre;
+}
 /** The first sequence number that the peer's window does not allow. */
 export function tcpWndEnd(tp: TcpSock): Seq {
   return seqAdd(tp.sndUna, tp.sndWnd);

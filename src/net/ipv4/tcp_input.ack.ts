@@ -579,19 +579,7 @@ export function tcpOowRateLimited(net: Net, skb: number, mibIdx: number, box: Oo
  */
 export function tcpSendChallengeAck(sk: TcpSock, accecnReflector: boolean): void {
   const net = sk.net;
-  if (__tcpOowRateLimited(net, LINUX_MIB_TCPACKSKIPPEDCHALLENGE, sk)) return;
-  const limit = net.ipv4.sysctlTcpChallengeAckLimit;
-  if (limit !== 0x7fffffff) {
-    // RFC 5961 §7. The limit is random around the sysctl's, so that it cannot be probed (CVE-2016-5696).
-    const now = ktimeGetSeconds();
-    if (now !== net.tcpChallengeTimestamp) {
-      const half = (limit + 1) >>> 1;
-      net.tcpChallengeTimestamp = now;
-      net.tcpChallengeCount = getRandomU32Inclusive(half, limit + half - 1);
-    }
-    if (!(net.tcpChallengeCount > 0)) return;
-    net.tcpChallengeCount--;
-  }
+  if (__tcpOowRateLimited(net, LINUX_MIB_TCPACKSKIPPEDCHALLENGE, sk) || !tcpChallengeAckAllowed(net)) return;
   netIncStats(net, LINUX_MIB_TCPCHALLENGEACK);
   tcpSendAckReflectEct(sk, accecnReflector);
 }
@@ -599,6 +587,30 @@ export function tcpSendChallengeAck(sk: TcpSock, accecnReflector: boolean): void
 /** tcp_send_ack_reflect_ect: an ACK; with `accecnReflector` its ACE field says how the SYN that it answers arrived. */
 export function tcpSendAckReflectEct(sk: TcpSock, accecnReflector: boolean): void {
   __tcpSendAck(sk, sk.rcvNxt, accecnReflector ? tcpAccecnReflectorFlags(sk.synEctRcv) : 0);
+}
+
+/** tcp_challenge_ack_allowed: takes one of the challenge ACKs that the host may send in this second. */
+function tcpChallengeAckAllowed(net: Net): boolean {
+  const limit = net.ipv4.sysctlTcpChallengeAckLimit;
+  if (limit === 0x7fffffff) return true;
+  // RFC 5961 §7. The limit is random around the sysctl's, so that it cannot be probed (CVE-2016-5696).
+  const now = ktimeGetSeconds();
+  if (now !== net.tcpChallengeTimestamp) {
+    const half = (limit + 1) >>> 1;
+    net.tcpChallengeTimestamp = now;
+    net.tcpChallengeCount = getRandomU32Inclusive(half, limit + half - 1);
+  }
+  if (net.tcpChallengeCount <= 0) return false;
+  net.tcpChallengeCount--;
+  return true;
+}
+
+/** tcp_reqsk_send_challenge_ack: the same for a request in SYN_RECV (RFC 9293 §3.10.7.4), data or not. */
+export function tcpReqskSendChallengeAck(sk: TcpSock, skb: number, req: RequestSock): void {
+  const net = sk.net;
+  if (__tcpOowRateLimited(net, LINUX_MIB_TCPACKSKIPPEDCHALLENGE, req) || !tcpChallengeAckAllowed(net)) return;
+  netIncStats(net, LINUX_MIB_TCPCHALLENGEACK);
+  req.rskOps.sendAck(sk, skb, req);
 }
 
 // ---- timestamps (RFC 7323 §4.3) -------------------------------------------------------------------------------------
@@ -694,6 +706,8 @@ function rateSampleInit(rs: RateSample): void {
 
 /** tcp_ack, old_ack: SND.UNA is beyond it; its SACK blocks may still tell something. */
 function tcpAckOld(sk: TcpSock, skb: number, flag: number, priorSndUna: Seq): number {
+  // It may carry new data: TS.Recent must be right before SACKs trigger a retransmission.
+  if ((flag & FLAG_UPDATE_TS_RECENT) !== 0) tcpReplaceTsRecent(sk, tcpSkbSeq(skb));
   if (tcpSkbSacked(skb) === 0) return 0;
   const delivered = sk.delivered;
   flag |= tcpSacktagWriteQueue(sk, skb, priorSndUna, sackState);
@@ -728,8 +742,11 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
     }
     return tcpAckOld(sk, skb, flag, priorSndUna);
   }
-  // RFC 9293 §3.10.7.4: "If the ACK acks something not yet sent ... drop the segment".
-  if (after(ack, sk.sndNxt)) return -SKB_DROP_REASON_TCP_ACK_UNSENT_DATA;
+  // RFC 9293 §3.10.7.4: "If the ACK acks something not yet sent, then send an ACK, drop the segment, and return."
+  if (after(ack, sk.sndNxt)) {
+    if ((flag & FLAG_NO_CHALLENGE_ACK) === 0) tcpSendChallengeAck(sk);
+    return -SKB_DROP_REASON_TCP_ACK_UNSENT_DATA;
+  }
 
   const isSackReneg = sk.isSackReneg;
   const priorPackets = sk.packetsOut;

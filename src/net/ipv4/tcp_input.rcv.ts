@@ -46,6 +46,7 @@ import {
 import { EFAULT, ENOMEM } from "../../uapi/errno.ts";
 import { INET_ECN_CE, INET_ECN_MASK, INET_ECN_NOT_ECT } from "../../uapi/ip.ts";
 import {
+  LINUX_MIB_BEYONDWINDOW,
   LINUX_MIB_DELAYEDACKLOST,
   LINUX_MIB_OFOPRUNED,
   LINUX_MIB_PRUNECALLED,
@@ -79,7 +80,6 @@ import {
 } from "../../uapi/tcp.ts";
 import { dstMetric } from "../core/dst.ts";
 import { msgIterCopyTo } from "../core/iov_iter.ts";
-import { SOCK_MIN_RCVBUF } from "../core/netns_core.ts";
 import type { SkBuffHead } from "../core/skbuff.ts";
 import {
   __skbPull,
@@ -135,6 +135,7 @@ import { tcpAccecnSpuriousRetrans, tcpCaNeedsEcn, tcpEcnModeAny, tcpEcnModeRfc31
 import {
   TCP_ATO_MIN,
   TCP_CHRONO_SNDBUF_LIMITED,
+  TCP_DELACK_MAX,
   TCP_ECN_DEMAND_CWR,
   TCP_ECN_SEEN,
   TCP_FASTRETRANS_THRESH,
@@ -226,8 +227,7 @@ export function tcpMeasureRcvMss(sk: TcpSock, skb: number): void {
       const newRatio = ratio !== 0 ? ratio : 1;
       if (newRatio !== sk.scalingRatio) {
         sk.scalingRatio = newRatio;
-        const win = tcpWinFromSpace(sk, sk.skRcvbuf);
-        tcpSetWindowClamp(sk, win);
+        sk.windowClamp = tcpWinFromSpace(sk, sk.skRcvbuf);
         if (sk.windowClamp < sk.rcvqSpaceSpace) sk.rcvqSpaceSpace = sk.windowClamp;
       }
     }
@@ -252,22 +252,6 @@ export function tcpMeasureRcvMss(sk: TcpSock, skb: number): void {
   }
   if ((ack.pending & ICSK_ACK_PUSHED) !== 0) ack.pending |= ICSK_ACK_PUSHED2;
   ack.pending |= ICSK_ACK_PUSHED;
-}
-
-/** tcp_set_window_clamp: bounds the window; a user's TCP_WINDOW_CLAMP goes through it as well. */
-/** tcp_set_window_clamp. */
-export function tcpSetWindowClamp(sk: TcpSock, val: number): void {
-  const old = sk.windowClamp;
-  const next = Math.max(SOCK_MIN_RCVBUF >> 1, val);
-  if (next === old) return;
-  sk.windowClamp = next;
-  // Not to shrink what was promised already: rcv_ssthresh only follows downwards, and not below the offered window.
-  if (next < old) {
-    if (sk.rcvSsthresh > next) sk.rcvSsthresh = next;
-  } else {
-    const newRcvSsthresh = Math.min(sk.rcvWnd, next);
-    sk.rcvSsthresh = Math.max(newRcvSsthresh, sk.rcvSsthresh);
-  }
 }
 
 // ---- quick ACKs -----------------------------------------------------------------------------------------------------
@@ -333,12 +317,11 @@ export function tcpSndbufExpand(sk: TcpSock): void {
 
 /** truesize_adjust: what of the skb's memory a stream of such segments costs (an empty head costs nothing). */
 export function truesizeAdjust(adjust: boolean, skb: number): number {
-  let truesize = skbTruesize(skb);
-  if (adjust && skbHeadlen(skb) === 0) {
-    truesize -= skbEnd(skb) - skbHead(skb) + SKB_SIZE + SKB_SHARED_INFO_SIZE;
-    if (truesize < 0) truesize = 0;
-  }
-  return truesize;
+  const truesize = skbTruesize(skb);
+  if (!adjust || skbHeadlen(skb) !== 0) return truesize;
+  const adjusted = truesize - (skbEnd(skb) - skbHead(skb) + SKB_SIZE + SKB_SHARED_INFO_SIZE);
+  // A driver that accounts less than it uses is not believed.
+  return adjusted < skbLen(skb) ? truesize : adjusted;
 }
 
 /** __tcp_grow_window: bloated segments let the window grow slower, and not at all near the top. */
@@ -468,10 +451,17 @@ function tcpRcvbufGrow(sk: TcpSock, newval: number): void {
   const oldval = sk.rcvqSpaceSpace;
   sk.rcvqSpaceSpace = newval;
   if (sk.net.ipv4.sysctlTcpModerateRcvbuf === 0 || (sk.skUserlocks & SOCK_RCVBUF_LOCK) !== 0) return;
-  // The measurement is one RTT late, and in slow start the sender doubles its rate every RTT.
+  // The measurement is one RTT late.
   let rcvwin = newval * 2;
-  const grow = oldval !== 0 ? Math.floor((rcvwin * (newval - oldval)) / oldval) : 0;
-  rcvwin += grow * 2;
+  const rttUs = Math.floor(sk.rcvRttEstRttUs / 8);
+  const rttThreshold = sk.net.ipv4.sysctlTcpRcvbufLowRtt;
+  if (rttUs < rttThreshold) {
+    // The shorter the RTT the sooner the next measurement: a large buffer would only spoil the caches.
+    rcvwin += Math.floor((rcvwin * rttUs) / rttThreshold);
+  } else if (oldval !== 0) {
+    // In slow start the sender doubles its rate every RTT.
+    rcvwin += Math.floor((2 * rcvwin * (newval - oldval)) / oldval);
+  }
   // Behind a hole nothing can be read, whatever the reader does.
   const last = skbPeekTail(sk.outOfOrderQueue);
   if (last !== 0) rcvwin += seqSub(tcpSkbEndSeq(last), sk.rcvNxt);
@@ -484,18 +474,13 @@ function tcpRcvbufGrow(sk: TcpSock, newval: number): void {
 
 /**
  * tcp_rcv_space_adjust: the user has read: once an RTT, sees whether the buffer holds it back. What still waits to be
- * read does not count as taken. A burst arrives at one instant of this clock, so that the first bytes are read while
- * the others wait: as long as a good part of the bytes does, the measurement is put off, by another RTT at most.
+ * read does not count as taken.
  */
 export function tcpRcvSpaceAdjust(sk: TcpSock): void {
-  tcpMstampRefresh(sk);
-  const time = tcpStampUsDelta(sk.tcpMstamp, sk.rcvqSpaceTime);
-  const rtt = Math.floor(sk.rcvRttEstRttUs / 8);
-  if (rtt === 0 || time < rtt) return;
-  const taken = seqSub(sk.copiedSeq, sk.rcvqSpaceSeq);
-  const inq = seqSub(sk.rcvNxt, sk.copiedSeq);
-  if (inq > taken >> 3 && time < 2 * rtt) return;
-  const copied = taken - inq;
+  if (sk.rcvRttEstRttUs === 0) return;
+  // By the time of the last segment: this runs with every read.
+  if (tcpStampUsDelta(sk.tcpMstamp, sk.rcvqSpaceTime) < Math.floor(sk.rcvRttEstRttUs / 8)) return;
+  const copied = seqSub(sk.copiedSeq, sk.rcvqSpaceSeq) - seqSub(sk.rcvNxt, sk.copiedSeq);
   if (copied > sk.rcvqSpaceSpace) tcpRcvbufGrow(sk, copied);
   sk.rcvqSpaceSeq = sk.copiedSeq;
   sk.rcvqSpaceTime = sk.tcpMstamp;
@@ -520,8 +505,7 @@ export function tcpEventDataRecv(sk: TcpSock, skb: number, len: number, truesize
     if (m <= TCP_ATO_MIN / 2) {
       ack.ato = halfJiffies(ack.ato) + TCP_ATO_MIN / 2;
     } else if (m < ack.ato) {
-      ack.ato = halfJiffies(ack.ato) + m;
-      if (ack.ato > sk.icskRto) ack.ato = sk.icskRto;
+      ack.ato = Math.min(halfJiffies(ack.ato) + m, sk.icskRto, TCP_DELACK_MAX);
     } else if (m > sk.icskRto) {
       // So long a gap: the sender starts over with a small window.
       tcpIncrQuickack(sk, TCP_MAX_QUICKACKS);
@@ -734,14 +718,14 @@ function tcpOfoQueue(sk: TcpSock): void {
   sk.oooLastSkb = skbPeekTail(queue);
 }
 
-/** tcp_can_ingest: by its length, since with a small buffer the truesize of one segment may exceed all of it. */
-function tcpCanIngest(sk: TcpSock, skb: number): boolean {
-  return sk.skRmemAlloc + skbLen(skb) <= sk.skRcvbuf;
+/** tcp_can_ingest: one skb may go beyond the buffer, whatever its size: the window was offered. */
+function tcpCanIngest(sk: TcpSock): boolean {
+  return sk.skRmemAlloc <= sk.skRcvbuf;
 }
 
 /** tcp_try_rmem_schedule: memory for an skb of `size`, if need be after tidying the queues up. False: none. */
 function tcpTryRmemSchedule(sk: TcpSock, skb: number, size: number): boolean {
-  if (!tcpCanIngest(sk, skb) || !skRmemSchedule(sk, skb, size)) {
+  if (!tcpCanIngest(sk) || !skRmemSchedule(sk, skb, size)) {
     if (tcpPruneQueue(sk, skb) < 0) return false;
     while (!skRmemSchedule(sk, skb, size)) if (!tcpPruneOfoQueue(sk, skb)) return false;
   }
@@ -813,8 +797,6 @@ function tcpOfoInsert(sk: TcpSock, skb: number, prev: number): boolean {
   const queue = sk.outOfOrderQueue;
   const seq = tcpSkbSeq(skb);
   const endSeq = tcpSkbEndSeq(skb);
-  // The skb that holds the bytes now: those behind it that it covers go.
-  let anchor = skb;
   ofoMerged = false;
   if (prev === 0) {
     skbQueueHead(queue, skb);
@@ -835,12 +817,12 @@ function tcpOfoInsert(sk: TcpSock, skb: number, prev: number): boolean {
   } else if (tcpOooTryCoalesce(sk, prev, skb)) {
     kfreeSkbPartial(skb);
     ofoMerged = true;
-    anchor = prev;
+    return false;
   } else {
     skbQueueAfter(queue, prev, skb);
   }
-  // merge_right
-  for (let next = skbNext(anchor); next !== 0; next = skbNext(anchor)) {
+  // merge_right: those behind it that it covers go.
+  for (let next = skbNext(skb); next !== 0; next = skbNext(skb)) {
     if (!after(endSeq, tcpSkbSeq(next))) break;
     if (before(endSeq, tcpSkbEndSeq(next))) {
       tcpDsackExtend(sk, tcpSkbSeq(next), endSeq);
@@ -848,7 +830,7 @@ function tcpOfoInsert(sk: TcpSock, skb: number, prev: number): boolean {
     }
     tcpOfoEat(sk, next);
   }
-  return !ofoMerged;
+  return true;
 }
 
 /** An skb of the out-of-order queue is covered by a newer one. */
@@ -930,6 +912,7 @@ export function tcpDataQueue(sk: TcpSock, skb: number): void {
   }
   // Beyond the window: a zero window probe, for instance.
   if (!before(seq, seqAdd(sk.rcvNxt, tcpReceiveWindow(sk)))) {
+    netIncStats(sk.net, LINUX_MIB_BEYONDWINDOW);
     tcpDropOutOfWindow(sk, skb, SKB_DROP_REASON_TCP_OVERWINDOW);
     return;
   }
@@ -1097,7 +1080,7 @@ function tcpPruneOfoQueue(sk: TcpSock, inSkb: number): boolean {
     skbUnlink(skb, queue);
     tcpDropReason(sk, skb, SKB_DROP_REASON_TCP_OFO_QUEUE_PRUNE);
     if (queue.qlen === 0 || goal <= 0) {
-      if (tcpCanIngest(sk, inSkb) && !tcpUnderMemoryPressure(sk)) break;
+      if (tcpCanIngest(sk) && !tcpUnderMemoryPressure(sk)) break;
       goal = sk.skRcvbuf >> 3;
     }
   }
@@ -1114,18 +1097,18 @@ function tcpPruneOfoQueue(sk: TcpSock, inSkb: number): boolean {
 export function tcpPruneQueue(sk: TcpSock, inSkb: number): number {
   if (sk.skRmemAlloc === 0) return -1;
   netIncStats(sk.net, LINUX_MIB_PRUNECALLED);
-  if (!tcpCanIngest(sk, inSkb)) tcpClampWindow(sk);
+  if (!tcpCanIngest(sk)) tcpClampWindow(sk);
   else if (tcpUnderMemoryPressure(sk)) tcpAdjustRcvSsthresh(sk);
-  if (tcpCanIngest(sk, inSkb)) return 0;
+  if (tcpCanIngest(sk)) return 0;
 
   tcpCollapseOfoQueue(sk);
   if (sk.skReceiveQueue.qlen !== 0) {
     tcpCollapse(sk, sk.skReceiveQueue, skbPeek(sk.skReceiveQueue), 0, sk.copiedSeq, sk.rcvNxt);
   }
-  if (tcpCanIngest(sk, inSkb)) return 0;
+  if (tcpCanIngest(sk)) return 0;
 
   tcpPruneOfoQueue(sk, inSkb);
-  if (tcpCanIngest(sk, inSkb)) return 0;
+  if (tcpCanIngest(sk)) return 0;
 
   netIncStats(sk.net, LINUX_MIB_RCVPRUNED);
   // The slow path checks the memory.
@@ -1206,10 +1189,10 @@ export function __tcpAckSndCheck(sk: TcpSock, ofoPossible: boolean): void {
   }
   sk.compressedAck++;
   if (timerPending(sk.compressedAckTimer)) return;
-  // 5% of the RTT (both estimates are RTT times 8), 1 ms unless the sysctl says otherwise at most.
+  // A third of the RTT (both estimates are RTT times 8) but at most 1 ms, unless the sysctls say otherwise.
   let rtt = sk.rcvRttEstRttUs;
   if (sk.srttUs !== 0 && sk.srttUs < rtt) rtt = sk.srttUs;
-  const delay = Math.min(ipv4.sysctlTcpCompSackDelayNs / 1000, rtt / 160);
+  const delay = Math.min(ipv4.sysctlTcpCompSackDelayNs / 1000, (rtt * ipv4.sysctlTcpCompSackRttPercent) / 800);
   modTimer(sk.compressedAckTimer, kernel.now + delay);
 }
 

@@ -157,6 +157,7 @@ import {
   tcpIsSack,
   tcpJiffies32,
   tcpListendrop,
+  tcpMaxReceiveWindow,
   tcpMstampRefresh,
   tcpPawsCheck,
   tcpPawsReject,
@@ -484,7 +485,7 @@ function tcpDisorderedAckCheck(sk: TcpSock, skb: number, th: number): number {
  */
 function tcpSequence(sk: TcpSock, s: Seq, endSeq: Seq, fin: number): number {
   if (before(endSeq, sk.rcvWup)) return SKB_DROP_REASON_TCP_OLD_SEQUENCE;
-  const limit = seqAdd(sk.rcvNxt, tcpReceiveWindow(sk));
+  const limit = seqAdd(sk.rcvNxt, tcpMaxReceiveWindow(sk));
   if (after(endSeq, limit)) {
     // Some stacks put their FIN just beyond the window.
     if (!after(seqAdd(endSeq, -fin), limit)) return 0;
@@ -646,7 +647,7 @@ export function tcpRcvEstablished(sk: TcpSock, skb: number): void {
   if (
     (tcpFlagWord(th) & TCP_HP_BITS) >>> 0 === sk.predFlags &&
     tcpSkbSeq(skb) === sk.rcvNxt &&
-    !after(tcpSkbAckSeq(skb), sk.sndNxt)
+    between(tcpSkbAckSeq(skb), sk.sndUna, sk.sndNxt)
   ) {
     const headerLen = sk.tcpHeaderLen;
     const tstamp = headerLen === TCP_HEADER_SIZE + TCPOLEN_TSTAMP_ALIGNED;
@@ -905,6 +906,7 @@ function tcpRcvSynsentStateProcess(sk: TcpSock, skb: number, th: number): number
   sk.rcvNxt = seqAdd(s, 1);
   sk.copiedSeq = sk.rcvNxt;
   sk.rcvWup = sk.rcvNxt;
+  sk.rcvMwndSeq = seqAdd(sk.rcvWup, sk.rcvWnd);
   // RFC 7323 §2.2: the window of a SYN is not scaled.
   sk.sndWnd = thWindow(th);
   sk.sndWl1 = s;
@@ -929,6 +931,7 @@ function tcpRcvSynack(sk: TcpSock, skb: number, th: number, foc: TcpFastopenCook
 
   sk.rcvNxt = seqAdd(tcpSkbSeq(skb), 1);
   sk.rcvWup = sk.rcvNxt;
+  sk.rcvMwndSeq = seqAdd(sk.rcvWup, sk.rcvWnd);
   // RFC 7323 §2.2: the window of a SYN,ACK is not scaled.
   sk.sndWnd = thWindow(th);
   if (!rxOpt.wscaleOk) {

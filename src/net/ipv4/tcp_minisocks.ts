@@ -97,6 +97,7 @@ import {
   USEC_PER_SEC,
   usecsRoundJiffies,
 } from "./tcp_h.ts";
+import { tcpReqskSendChallengeAck } from "./tcp_input.ack.ts";
 import { tcpOowRateLimited, tcpParseOptions, tcpRcvStateProcess, tcpReset, tcpSynackRttMeas } from "./tcp_input.ts";
 import { tcpUpdateMetrics } from "./tcp_metrics.ts";
 import { tcpSelectInitialWindow } from "./tcp_output.ts";
@@ -180,9 +181,11 @@ export function tcpTimewaitStateProcess(tw: TcpTimewaitSock, skb: number, isn: E
     if ((flags & TCPHDR_FIN) === 0 || endSeq !== seqAdd(rcvNxt, 1)) return TCP_TW_RST;
     // The FIN: true TIME_WAIT from now on.
     tw.twSubstate = TCP_TIME_WAIT;
-    tw.twEntryStamp = tcpClockMs();
     tw.twRcvNxt = seqRaw(endSeq);
-    if (opt.sawTstamp) twStoreTs(tw, opt);
+    if (opt.sawTstamp) {
+      tw.twEntryStamp = tcpClockMs();
+      twStoreTs(tw, opt);
+    }
     inetTwskReschedule(tw, TCP_TIMEWAIT_LEN);
     return TCP_TW_ACK;
   }
@@ -330,6 +333,7 @@ export function tcpCreateOpenreqChild(sk: Sock, req: RequestSock, skb: number): 
   newtp.windowClamp = req.rskWindowClamp;
   newtp.rcvSsthresh = req.rskRcvWnd;
   newtp.rcvWnd = req.rskRcvWnd;
+  newtp.rcvMwndSeq = seqAdd(newtp.rcvWup, req.rskRcvWnd);
   rxOpt.wscaleOk = req.wscaleOk;
   if (req.wscaleOk) {
     rxOpt.sndWscale = req.sndWscale;
@@ -436,8 +440,10 @@ export function tcpCheckReq(
     return null;
   }
 
-  // "If the segment acknowledgment is not acceptable, form a reset segment": the listener does.
-  if ((flg & TCPHDR_ACK) !== 0 && !fastopen && tcpSkbAckSeq(skb) !== seq(req.sntIsn + 1)) return sk;
+  // "If the segment acknowledgment is not acceptable, form a reset segment": the listener does. Not in answer to a RST.
+  if ((flg & (TCPHDR_ACK | TCPHDR_RST)) === TCPHDR_ACK && !fastopen && tcpSkbAckSeq(skb) !== seq(req.sntIsn + 1)) {
+    return sk;
+  }
 
   // "first, check sequence number".
   const rcvNxt = seq(req.rcvNxt);
@@ -459,6 +465,12 @@ export function tcpCheckReq(
   }
   // A SYN at the old place is outside of the window; what follows it counts.
   if (s === rcvIsn) flg &= ~TCPHDR_SYN;
+
+  // RFC 9293 §3.10.7.4 "second", as of RFC 5961 §3.2: in the window, but not exact.
+  if ((flg & TCPHDR_RST) !== 0 && s !== rcvNxt) {
+    tcpReqskSendChallengeAck(sk, skb, req);
+    return null;
+  }
 
   // "second, check the RST bit" and "fourth, check the SYN bit".
   if ((flg & (TCPHDR_RST | TCPHDR_SYN)) !== 0) {

@@ -413,6 +413,7 @@ function tcpConnectInit(sk: TcpSock, dst: DstEntry): void {
   if (!sk.repair) sk.rcvNxt = seq(0);
   else sk.rcvTstamp = tcpJiffies32();
   sk.rcvWup = sk.rcvNxt;
+  sk.rcvMwndSeq = seqAdd(sk.rcvNxt, sk.rcvWnd);
   sk.copiedSeq = sk.rcvNxt;
   sk.icskRto = tcpTimeoutInit(sk);
   sk.icskRetransmits = 0;

@@ -132,6 +132,7 @@ import {
   tcpSndCwndSet,
   tcpSpace,
   tcpUnderMemoryPressure,
+  tcpUpdateMaxRcvWndSeq,
   tcpWndEnd,
   tcpWriteQueueEmpty,
   tcpWriteQueueTail,
@@ -375,6 +376,7 @@ export function tcpSelectWindow(sk: TcpSock): number {
     sk.predFlags = 0;
     sk.rcvWnd = 0;
     sk.rcvWup = sk.rcvNxt;
+    tcpUpdateMaxRcvWndSeq(sk);
     return 0;
   }
   const curWin = tcpReceiveWindow(sk);
@@ -386,6 +388,7 @@ export function tcpSelectWindow(sk: TcpSock): number {
   }
   sk.rcvWnd = newWin;
   sk.rcvWup = sk.rcvNxt;
+  tcpUpdateMaxRcvWndSeq(sk);
 
   // Make sure we do not exceed the maximum possible scaled window.
   if (rcvWscale === 0 && ipv4.sysctlTcpWorkaroundSignedWindows !== 0) newWin = Math.min(newWin, MAX_TCP_WINDOW);

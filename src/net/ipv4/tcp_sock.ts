@@ -156,6 +156,8 @@ export class TcpSock extends InetConnectionSock {
   rcvNxt: Seq = seq(0);
   copiedSeq: Seq = seq(0);
   rcvWup: Seq = seq(0);
+  /** The largest right edge of the window that was ever offered: it stays good when the window shrinks. */
+  rcvMwndSeq: Seq = seq(0);
   sndNxt: Seq = seq(0);
   segsOut = 0;
   dataSegsOut = 0;

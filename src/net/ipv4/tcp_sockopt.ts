@@ -48,6 +48,7 @@ import {
   TCPI_OPT_TIMESTAMPS,
   TCPI_OPT_WSCALE,
 } from "../../uapi/tcp.ts";
+import { SOCK_MIN_RCVBUF } from "../core/netns_core.ts";
 import type { ErrBox, OptVal, Sock } from "../core/sock.ts";
 import { SOCK_KEEPOPEN, sockFlag } from "../core/sock.ts";
 import {
@@ -61,6 +62,7 @@ import { tcpCleanupRbuf } from "./tcp.ts";
 import { TCP_CA_NAME_MAX, tcpSetCongestionControl } from "./tcp_cong.ts";
 import { tcpEcnModeAccecn, tcpEcnModeAny, tcpEcnModePending, tcpEcnModeRfc3168 } from "./tcp_ecn.ts";
 import {
+  __tcpAdjustRcvSsthresh,
   keepaliveIntvlWhen,
   keepaliveProbes,
   keepaliveTimeElapsed,
@@ -86,7 +88,6 @@ import {
   tcpReceiveWindow,
   tcpTimeStampTs,
 } from "./tcp_h.ts";
-import { tcpSetWindowClamp } from "./tcp_input.rcv.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
 const USEC_PER_SEC = 1_000_000;
@@ -131,14 +132,20 @@ function tcpSockSetQuickack(sk: TcpSock, val: number): void {
   }
 }
 
-/** TCP_WINDOW_CLAMP: 0 takes the clamp off, before there is a connection. */
-function tcpSockSetWindowClamp(sk: TcpSock, val: number): number {
+/** tcp_set_window_clamp: TCP_WINDOW_CLAMP. 0 takes the clamp off, before there is a connection. */
+function tcpSetWindowClamp(sk: TcpSock, val: number): number {
   if (val === 0) {
     if (sk.skcState !== TCP_CLOSE) return -EINVAL;
     sk.windowClamp = 0;
     return 0;
   }
-  tcpSetWindowClamp(sk, val);
+  const old = sk.windowClamp;
+  const next = Math.max(SOCK_MIN_RCVBUF >> 1, val);
+  if (next === old) return 0;
+  sk.windowClamp = next;
+  if (next < old) __tcpAdjustRcvSsthresh(sk, next);
+  // What is offered already may be offered again.
+  else sk.rcvSsthresh = Math.max(Math.min(sk.rcvWnd, next), sk.rcvSsthresh);
   return 0;
 }
 
@@ -237,7 +244,7 @@ export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval:
       sk.icskAcceptQueue.rskqDeferAccept = secsToRetrans(val, 1, sk.icskRtoMax / USEC_PER_SEC);
       return 0;
     case TCP_WINDOW_CLAMP:
-      return tcpSockSetWindowClamp(sk, val);
+      return tcpSetWindowClamp(sk, val);
     case TCP_QUICKACK:
       tcpSockSetQuickack(sk, val);
       return 0;

@@ -1,18 +1,21 @@
 /** The link of a script's host: a device without ARP, the far side of which is the script. */
 
-import { NET_IP_ALIGN, NET_SKB_PAD, SKB_GSO_TCPV4 } from "../../../assembly/layout.ts";
+import { NET_SKB_PAD, SKB_FLAG_HEAD_LOCKED, SKB_GSO_TCPV4 } from "../../../assembly/layout.ts";
 import { tunCreate } from "../../drivers/net/tun.ts";
 import { u8 } from "../../mm/mem.ts";
 import {
+  skbEnd,
+  skbFlags,
+  skbHead,
   skbLen,
   skbSetDataLen,
+  skbSetFlags,
   skbSetGsoSegs,
   skbSetGsoSize,
   skbSetGsoType,
   skbSetLen,
   skbSetProtocol,
   skbSetTruesize,
-  skbTruesize,
 } from "../../mm/skb.ts";
 import type { NetDevice } from "../../net/core/dev.ts";
 import { netifRx } from "../../net/core/dev.ts";
@@ -25,9 +28,6 @@ import { IFF_NOARP } from "../../uapi/if.ts";
 
 const ETH_HLEN = 14;
 const ETH_P_IP = 0x0800;
-/** Frames up to this length lie in one piece; of longer ones, this much does. */
-const COPYBREAK = 2048 - 64;
-const GOODCOPY_LEN = 128;
 const PAGE = 4096;
 
 /** An IPv4 datagram that left the host. */
@@ -107,29 +107,55 @@ export class ScriptDevice {
   }
 }
 
-/**
- * A frame in an skb as a TUN device would make it: headers in front, the rest in pages of just the size. What a packet weighs
- * is part of what scripts see: the receive window follows it.
- */
+// What a packet weighs is part of what scripts see: the receive window follows it. So the sizes are those of the kernel's
+// sk_buff and skb_shared_info (x86-64), of its slab caches, and of what tun_alloc_skb asks for.
+const KERNEL_SKB = 256;
+const KERNEL_SHINFO = 320;
+/** SKB_SMALL_HEAD_CACHE_SIZE. */
+const SMALL_HEAD = 576;
+/** Bytes of a long packet that lie in its head: SKB_MAX_HEAD(NET_SKB_PAD). */
+const GOOD_LINEAR: number = PAGE - KERNEL_SHINFO - NET_SKB_PAD;
+/** PAGE_SIZE << PAGE_ALLOC_COSTLY_ORDER. */
+const LARGEST_PAGE: number = 8 * PAGE;
+
+/** Bytes of the head that the kernel allocates for a linear packet of `len` bytes. */
+function kernelHead(len: number): number {
+  const size = ((NET_SKB_PAD + len + 63) & ~63) + KERNEL_SHINFO;
+  return size <= SMALL_HEAD ? SMALL_HEAD : 2 ** (32 - Math.clz32(size - 1));
+}
+
+/** A frame in an skb as a TUN device would make it (tun_alloc_skb): short ones linear, of longer ones the rest in pages. */
 function buildSkb(frame: Uint8Array): number {
-  const linear = frame.length <= COPYBREAK ? frame.length : GOODCOPY_LEN;
-  const skb = allocSkb(NET_SKB_PAD + NET_IP_ALIGN + linear);
+  const len = frame.length - ETH_HLEN;
+  const paged = NET_SKB_PAD + len >= PAGE;
+  const head = paged ? PAGE : kernelHead(len);
+  const end = head - KERNEL_SHINFO;
+  const skb = allocSkb(end);
   if (skb === 0) return 0;
-  skbReserve(skb, NET_SKB_PAD + NET_IP_ALIGN);
+  // The same tailroom, too: it decides whether the next segment is merged into this one. No Ethernet header has a place there.
+  skbReserve(skb, skbEnd(skb) - skbHead(skb) - end + NET_SKB_PAD - ETH_HLEN);
+  const linear = ETH_HLEN + (paged ? GOOD_LINEAR : len);
   u8.set(frame.subarray(0, linear), skbPut(skb, linear));
-  for (let at = linear, i = 0; at < frame.length; at += PAGE, i++) {
-    const page = allocPage(PAGE);
+  let truesize = KERNEL_SKB + head;
+  for (let at = linear, i = 0; at < frame.length; i++) {
+    const left = frame.length - at;
+    let size = LARGEST_PAGE;
+    while (size > PAGE && ((left + PAGE - 1) & -PAGE) < size) size >>= 1;
+    const page = allocPage(size);
     if (page === 0) {
       kfreeSkb(skb);
       return 0;
     }
-    const n = Math.min(PAGE, frame.length - at);
+    const n = Math.min(size, left);
     u8.set(frame.subarray(at, at + n), page);
     skbFillPageDesc(skb, i, page, 0, n);
     skbSetLen(skb, skbLen(skb) + n);
     skbSetDataLen(skb, skbLen(skb) - linear);
-    skbSetTruesize(skb, skbTruesize(skb) + PAGE);
+    truesize += size;
+    at += n;
   }
+  skbSetTruesize(skb, truesize);
+  skbSetFlags(skb, skbFlags(skb) | SKB_FLAG_HEAD_LOCKED);
   return skb;
 }
 

@@ -11,7 +11,7 @@ import type { Net } from "../../net/core/net_namespace.ts";
 import { ErrBox } from "../../net/core/sock.ts";
 import { inetAton } from "../../net/ipv4/inet_addr.ts";
 import { sysGetsockopt } from "../../net/socket.ts";
-import { SOL_TCP } from "../../uapi/socket.ts";
+import { SO_MEMINFO, SOL_SOCKET, SOL_TCP } from "../../uapi/socket.ts";
 import { TCP_INFO } from "../../uapi/tcp.ts";
 import { ipCommand } from "../ip_command.ts";
 import { CodeRunner } from "./code.ts";
@@ -717,12 +717,20 @@ class ScriptRun {
 
   // ---- code ----
 
+  /** What code sees of the socket: TCP_INFO's fields, and SO_MEMINFO's. */
   #tcpInfo(): Readonly<Record<string, number>> | null {
     const s = this.#current;
     if (s === null || s.liveFd < 0 || s.protocol !== 6) return null;
     const err = new ErrBox();
     const info = sysGetsockopt(this.#net, s.liveFd, SOL_TCP, TCP_INFO, err);
-    return err.value < 0 ? null : (info as unknown as Record<string, number>);
+    if (err.value < 0) return null;
+    const vars: Record<string, number> = {};
+    for (const [key, value] of Object.entries(info as unknown as Record<string, number>)) {
+      vars[`tcpi_${key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)}`] = value;
+    }
+    const mem = sysGetsockopt(this.#net, s.liveFd, SOL_SOCKET, SO_MEMINFO, err) as number[];
+    for (let i = 0; i < SK_MEMINFO.length; i++) vars[`SK_MEMINFO_${SK_MEMINFO[i]}`] = mem[i] as number;
+    return vars;
   }
 
   #runCode(): void {
@@ -730,16 +738,25 @@ class ScriptRun {
     for (const [name, value] of codeSymbols()) runner.vars.set(name, value);
     for (const { text, line, info } of this.#code) {
       if (info !== null) {
-        for (const key of Object.keys(info)) {
-          const name = `tcpi_${key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)}`;
-          runner.vars.set(name, info[key] as number);
-        }
+        for (const name of Object.keys(info)) runner.vars.set(name, info[name] as number);
       }
       runner.run(text, line);
     }
   }
 }
 
+/** SK_MEMINFO_*, in order. */
+const SK_MEMINFO: readonly string[] = [
+  "RMEM_ALLOC",
+  "RCVBUF",
+  "WMEM_ALLOC",
+  "SNDBUF",
+  "FWD_ALLOC",
+  "WMEM_QUEUED",
+  "OPTMEM",
+  "BACKLOG",
+  "DROPS",
+];
 const FLAG_NAMES: readonly (readonly [string, number])[] = [
   ["SYN", TCP_SYN],
   ["FIN", TCP_FIN],

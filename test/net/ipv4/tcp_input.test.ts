@@ -136,7 +136,8 @@ const table: Record<string, Record<string, [answer: string, state: string]>> = {
   },
   NEW_SYN_RECV: {
     "RST exact": ["", "LISTEN"],
-    "RST in window": ["", "LISTEN"],
+    // RFC 9293 §3.10.7.4, as of RFC 5961 §3.2.
+    "RST in window": [".", "="],
     "RST beyond window": ["", "="],
     "RST before window": ["", "="],
     "RST,ACK exact": ["", "LISTEN"],
@@ -176,8 +177,8 @@ const table: Record<string, Record<string, [answer: string, state: string]>> = {
     "bare ACK": ["", "="],
     // RFC 5961 §5.2: it acknowledges a byte that was never sent.
     "old ACK": [".", "="],
-    // RFC 9293: "If the ACK acks something not yet sent, then send an ACK, drop the segment": Linux only drops it.
-    "ACK of something not sent": ["", "="],
+    // RFC 9293: "If the ACK acks something not yet sent, then send an ACK, drop the segment".
+    "ACK of something not sent": [".", "="],
     "ACK beyond window": [".", "="],
     "ACK before window": [".", "="],
     "data without ACK": ["", "="],
