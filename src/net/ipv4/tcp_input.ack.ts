@@ -744,7 +744,7 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
   }
   // RFC 9293 §3.10.7.4: "If the ACK acks something not yet sent, then send an ACK, drop the segment, and return."
   if (after(ack, sk.sndNxt)) {
-    if ((flag & FLAG_NO_CHALLENGE_ACK) === 0) tcpSendChallengeAck(sk);
+    if ((flag & FLAG_NO_CHALLENGE_ACK) === 0) tcpSendChallengeAck(sk, false);
     return -SKB_DROP_REASON_TCP_ACK_UNSENT_DATA;
   }
 
