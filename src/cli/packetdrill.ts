@@ -1,7 +1,8 @@
 /** `skbuff packetdrill`: runs packetdrill scripts against this stack, in virtual time. */
 
+import { existsSync, readFileSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { ScriptResult } from "../tools/packetdrill/report.ts";
 import { formatResult, formatSummary } from "../tools/packetdrill/report.ts";
 import { runScript } from "../tools/packetdrill/runner.ts";
@@ -57,7 +58,11 @@ export async function run(argv: string[]): Promise<number> {
   const results: ScriptResult[] = [];
   for (const path of positionals) {
     for (const file of await scriptsOf(path)) {
-      const result = await runScript(file, await readFile(file, "utf8"), { ipVersion, defines });
+      const readScript = (name: string): string | null => {
+        const at = join(dirname(file), name);
+        return existsSync(at) ? readFileSync(at, "utf8") : null;
+      };
+      const result = await runScript(file, await readFile(file, "utf8"), { ipVersion, defines, readScript });
       results.push(result);
       if (values["json"] !== true) process.stdout.write(`${formatResult(result)}\n`);
     }

@@ -64,16 +64,21 @@ const PROGRAMS: ReadonlyMap<string, Program> = new Map<string, Program>([
   ["set_sysctls.py", setSysctls],
 ]);
 
+/** The text of a file, by a path relative to the script's folder; null = there is none. */
+export type ReadScript = (path: string) => string | null;
+
 /** One script's shell. */
 export class Shell {
   readonly net: Net;
+  readonly readScript: ReadScript;
   /** What programs have written to files. */
   readonly files: Map<string, string> = new Map();
   /** nstat's memory. */
   readonly counters: Map<string, number> = new Map();
 
-  constructor(net: Net) {
+  constructor(net: Net, readScript: ReadScript = () => null) {
     this.net = net;
+    this.readScript = readScript;
   }
 
   /** Runs a command line of any length: the exit code, and what was printed, of its last command. */
@@ -228,6 +233,12 @@ function* counters(net: Net): Generator<[string, number]> {
 }
 
 function defaults(sh: Shell): CommandResult {
+  const result = setDefaults(sh);
+  return result.code !== 0 ? result : tcCommand(sh.net, "qdisc replace dev tun0 root pfifo");
+}
+
+/** The settings of defaults.sh, but for the qdisc. */
+export function setDefaults(sh: Shell): CommandResult {
   ipCommand(sh.net, "tcp_metrics flush all");
   for (const [name, value] of DEFAULT_SYSCTLS) {
     const entry = sh.net.sysctlTable.get(`net.ipv4.${name}`);
@@ -237,7 +248,7 @@ function defaults(sh: Shell): CommandResult {
     }
     if (entry.set(value) < 0) return commandFail(1, `net.ipv4.${name} does not take ${value}`);
   }
-  return tcCommand(sh.net, "qdisc replace dev tun0 root pfifo");
+  return commandOk();
 }
 
 /** Arguments like /proc/sys/net/ipv4/tcp_sack=0. The way back is not needed: the next script has a host of its own. */
@@ -409,6 +420,9 @@ class Interpreter {
     const [name, ...rest] = args;
     if (name === undefined) return commandOk();
     if (RESTORE.test(name)) return commandOk();
+    // A shell script that comes with the script says itself what it does; the table knows the usual ones.
+    const text = /^[^/].*\/.*\.sh$/.test(name) ? this.#shell.readScript(name) : null;
+    if (text !== null) return new Interpreter(this.#shell, words(text)).list();
     const program = PROGRAMS.get(name.slice(name.lastIndexOf("/") + 1));
     if (program === undefined) throw new ShellError(`${name}: command not found`);
     return program(this.#shell, rest, stdin);

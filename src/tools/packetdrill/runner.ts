@@ -15,7 +15,8 @@ import { SO_MEMINFO, SOL_SOCKET, SOL_TCP } from "../../uapi/socket.ts";
 import { TCP_INFO } from "../../uapi/tcp.ts";
 import { ipCommand } from "../ip_command.ts";
 import { CodeRunner } from "./code.ts";
-import { Shell } from "./commands.ts";
+import type { ReadScript } from "./commands.ts";
+import { Shell, setDefaults } from "./commands.ts";
 import { lex, ScriptError } from "./lexer.ts";
 import type { Sniffed } from "./netdev.ts";
 import { ScriptDevice } from "./netdev.ts";
@@ -49,11 +50,14 @@ export interface RunOptions {
   /** -D: symbols that are replaced while a script is read. */
   readonly defines?: ReadonlyMap<string, string>;
   readonly seed?: number;
+  /** Shell scripts that a script runs (`./defaults.sh`), by the path from its folder; null: there is no such file. */
+  readonly readScript?: ReadScript;
 }
 
 /** What scripts take for granted. */
 const DEFAULT_DEFINES: readonly (readonly [string, string])[] = [
   ["TFO_COOKIE", "3021b9d889017eeb"],
+  ["TFO_COOKIE_ZERO", "b7c12350a90dc8f5"],
   ["CODE", "host_unreachable"],
 ];
 
@@ -138,7 +142,7 @@ export async function runScript(file: string, text: string, options: RunOptions 
       throw new ScriptError(1, `IP version ${options.ipVersion} is not supported`);
     const defines = new Map([...DEFAULT_DEFINES, ...(options.defines ?? [])]);
     const script = parseScript(text, withDefines(text, defines));
-    run = new ScriptRun(script, options.seed ?? 1);
+    run = new ScriptRun(script, options.seed ?? 1, options.readScript);
     await run.run();
     return { file, passed: true, line: 0, message: "", seconds: run.seconds };
   } catch (e) {
@@ -184,7 +188,7 @@ class ScriptRun {
   #ephemeral = FIRST_EPHEMERAL_PORT;
   readonly #code: { text: string; line: number; info: Readonly<Record<string, number>> | null }[] = [];
 
-  constructor(script: Script, seed: number) {
+  constructor(script: Script, seed: number, readScript?: ReadScript) {
     this.#script = script;
     this.#config = configOf(script);
     this.#event = script.events[0] as ScriptEvent;
@@ -192,7 +196,7 @@ class ScriptRun {
     this.#core = startKernel(machine, this.#clock, seededRandom(seed));
     this.#net = createNet(this.#core, "host");
     this.#device = new ScriptDevice(this.#net);
-    this.#shell = new Shell(this.#net);
+    this.#shell = new Shell(this.#net, readScript);
     const config = this.#config;
     const clock = this.#clock;
     const start = (): number => clock.realtime() - clock.time + this.#start;
@@ -262,7 +266,10 @@ class ScriptRun {
       this.#core.exit();
       if (result.code !== 0) throw new ScriptError(1, `ip ${command}: ${result.stderr}`);
     }
-    this.#command("defaults.sh", 1);
+    this.#core.enter();
+    const result = setDefaults(this.#shell);
+    this.#core.exit();
+    if (result.code !== 0) throw new ScriptError(1, result.stderr);
     this.#core.run();
   }
 
@@ -349,6 +356,8 @@ class ScriptRun {
     if (first.timeType === "any" || first.time !== 0)
       throw new ScriptError(first.line, "the first event should be at time 0");
     if (init !== null) this.#command(init.command, init.line);
+    // A script that has said nothing of the qdisc has the usual one.
+    this.#shell.run("tc qdisc add dev tun0 root pfifo");
     this.#clock.time = Math.ceil(this.#clock.time / 1000) * 1000 + JIFFY_OFFSET_US;
     this.#start = this.#clock.time;
     this.#drain();
@@ -585,10 +594,18 @@ class ScriptRun {
     if (s.localPort !== 0) return ports.sport === s.localPort ? p : null;
     // A connect() that has not been seen yet names the local port.
     const syn = p.tcp === null || (p.tcp.flags & (TCP_SYN | TCP_ACK)) === TCP_SYN;
-    if (!syn || (s.state !== "syn-sent" && s.state !== "connecting")) return null;
+    if (!syn || (s.state !== "syn-sent" && s.state !== "connecting") || this.#isFlowOfAnother(s, ports.sport))
+      return null;
     s.localPort = ports.sport;
     if (p.tcp !== null) s.liveLocalIsn = p.tcp.seq;
     return p;
+  }
+
+  /** The port is that of a connection that the script has made before and not closed. */
+  #isFlowOfAnother(s: TestSocket, localPort: number): boolean {
+    return this.#sockets.some(
+      (o) => o !== s && o.localPort === localPort && o.scriptFd >= 0 && this.#context.fds.get(o.scriptFd) === o.liveFd,
+    );
   }
 
   async #expectPacket(action: Action & { kind: "packet" }, s: TestSocket): Promise<void> {

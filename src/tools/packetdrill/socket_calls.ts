@@ -30,7 +30,7 @@ import {
 } from "../../net/syscalls_async.ts";
 import { EFAULT, errnoByName, errnoMessage, errnoName } from "../../uapi/errno.ts";
 import { IPPROTO_IP as SOL_IP } from "../../uapi/in.ts";
-import { AF_INET, SO_LINGER, SOL_SOCKET } from "../../uapi/socket.ts";
+import { AF_INET, AF_UNSPEC, SO_LINGER, SOL_SOCKET } from "../../uapi/socket.ts";
 import { ScriptError } from "./lexer.ts";
 import type { Expr, Syscall } from "./parser.ts";
 import { symbolValue } from "./symbols.ts";
@@ -211,8 +211,9 @@ function recvFault(net: Net, fd: number, len: number, flags: number): number {
   }
 }
 
-function peer(c: Call): SockAddr {
-  return { family: AF_INET, addr: c.ctx.remoteIp, port: SERVER_PORT };
+/** Argument `i` is ... or a family. */
+function peer(c: Call, i: number): SockAddr {
+  return { family: c.arg(i).t === "..." ? AF_INET : c.int(i), addr: c.ctx.remoteIp, port: SERVER_PORT };
 }
 
 async function send(c: Call, flags: number, addr: SockAddr | null): Promise<void> {
@@ -391,15 +392,16 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
     c.ellipsis(2);
     const live = await sysAccept4Async(c.ctx.net, c.liveFd(0), null, 0);
     c.check(live, true);
-    if (live >= 0) c.ctx.onAccept(c.newFd(live, "accept"), live);
+    if (live < 0) return;
+    // A script may give a number again that it has not closed: it stands for the last one from then on.
+    c.ctx.fds.set(c.expected, live);
+    c.ctx.onAccept(c.expected, live);
   },
   async connect(c) {
     c.args(3);
     c.ellipsis(2);
-    const family = c.arg(1).t === "..." ? AF_INET : c.int(1);
-    const addr = peer(c);
-    addr.family = family;
-    c.ctx.onConnect(c.int(0), family === 0);
+    const addr = peer(c, 1);
+    c.ctx.onConnect(c.int(0), addr.family === AF_UNSPEC);
     c.check(await sysConnectAsync(c.ctx.net, c.liveFd(0), addr));
   },
   async read(c) {
@@ -450,17 +452,17 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   },
   async sendto(c) {
     c.args(6);
-    c.ellipsis(4);
     c.ellipsis(5);
+    const addr = peer(c, 4);
     c.ctx.onConnect(c.int(0), false);
-    await send(c, c.int(3), peer(c));
+    await send(c, c.int(3), addr);
   },
   async sendmsg(c) {
     c.args(3);
     const { msg, control } = msghdr(c, c.arg(1));
     if (control !== null && control.length > 0) c.fail("control messages are not supported when sending");
     c.ctx.onConnect(c.int(0), false);
-    msg.name = peer(c);
+    msg.name = { family: AF_INET, addr: c.ctx.remoteIp, port: SERVER_PORT };
     c.check(await sysSendmsgAsync(c.ctx.net, c.liveFd(0), msg, c.int(2)));
   },
   fcntl(c) {
