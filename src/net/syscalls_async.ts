@@ -12,11 +12,29 @@ import type { TimerList } from "../kernel/timer.ts";
 import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
 import { EAGAIN, EALREADY, EBADF, EINPROGRESS, ENOTSOCK } from "../uapi/errno.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM } from "../uapi/poll.ts";
-import { MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_WAITALL, SOCK_STREAM } from "../uapi/socket.ts";
+import {
+  AF_INET,
+  MSG_DONTWAIT,
+  MSG_ERRQUEUE,
+  MSG_FASTOPEN,
+  MSG_OOB,
+  MSG_PEEK,
+  MSG_WAITALL,
+  SOCK_STREAM,
+} from "../uapi/socket.ts";
 import { TCPF_CLOSING, TCPF_FIN_WAIT1, TCPF_LAST_ACK, TCPF_SYN_RECV, TCPF_SYN_SENT } from "../uapi/tcp.ts";
 import type { Net } from "./core/net_namespace.ts";
 import type { Sock, SockAddr, Socket, SocketWaiter } from "./core/sock.ts";
-import { Msghdr, RCV_SHUTDOWN, SOCK_LINGER, sockFlag, sockHold, sockPut, sockRcvlowat } from "./core/sock.ts";
+import {
+  Msghdr,
+  RCV_SHUTDOWN,
+  SOCK_LINGER,
+  SS_CONNECTING,
+  sockFlag,
+  sockHold,
+  sockPut,
+  sockRcvlowat,
+} from "./core/sock.ts";
 import type { EpollEvent } from "./eventpoll.ts";
 import { epollFromFd, sysEpollWait } from "./eventpoll.ts";
 import type { File, Pollfd } from "./socket.ts";
@@ -147,15 +165,30 @@ export async function sysConnectAsync(net: Net, fd: number, addr: SockAddr): Pro
   const k = net.kernel;
   const first = sysConnect(net, fd, addr);
   if ((first !== -EINPROGRESS && first !== -EALREADY) || sock.nonblock) return first;
-  const sk = sock.sk as Sock;
-  const deadline = deadlineOf(k, sk.skSndtimeo);
+  return waitForConnect(net, fd, sock, addr, deadlineOf(k, (sock.sk as Sock).skSndtimeo), first);
+}
+
+/** The handshake of a stream goes on. */
+function handshaking(sock: Socket): boolean {
+  return sock.state === SS_CONNECTING && ((1 << (sock.sk as Sock).skcState) & (TCPF_SYN_SENT | TCPF_SYN_RECV)) !== 0;
+}
+
+/** inet_wait_for_connect: how the handshake that goes on has ended; `late` if `deadline` comes first. */
+async function waitForConnect(
+  net: Net,
+  fd: number,
+  sock: Socket,
+  addr: SockAddr,
+  deadline: number,
+  late: number,
+): Promise<number> {
+  const k = net.kernel;
   for (;;) {
-    const connecting = ((1 << sk.skcState) & (TCPF_SYN_SENT | TCPF_SYN_RECV)) !== 0;
-    if (!connecting) {
+    if (!handshaking(sock)) {
       const err = sysConnect(net, fd, addr);
       if (err !== -EALREADY) return err;
     }
-    if (!timeLeft(k, deadline)) return first;
+    if (!timeLeft(k, deadline)) return late;
     await waitSocket(k, sock, WRITE_MASK | EPOLLIN, deadline);
     if (sock.released) return -EBADF;
   }
@@ -292,8 +325,8 @@ export function sysSendtoAsync(
   flags: number,
   addr: SockAddr | null,
 ): Promise<number> {
-  return sendLoop(net, fd, len, flags, (done) =>
-    sysSendto(net, fd, done === 0 ? buff : buff.subarray(done, len), len - done, flags, addr),
+  return sendLoop(net, fd, len, flags, (done, flag) =>
+    sysSendto(net, fd, done === 0 ? buff : buff.subarray(done, len), len - done, flag, addr),
   );
 }
 
@@ -302,21 +335,24 @@ export function sysSendmsgAsync(net: Net, fd: number, msg: Msghdr, flags: number
   const iov = msg.iov;
   let size = 0;
   for (const buf of iov) size += buf.length;
-  return sendLoop(net, fd, size, flags, (done) => {
-    if (done === 0) return sysSendmsg(net, fd, msg, flags);
+  return sendLoop(net, fd, size, flags, (done, flag) => {
+    if (done === 0) return sysSendmsg(net, fd, msg, flag);
     const rest = new Msghdr();
     rest.iov = iovFrom(iov, done);
     rest.name = msg.name;
-    return sysSendmsg(net, fd, rest, flags);
+    return sysSendmsg(net, fd, rest, flag);
   });
 }
+
+/** For the second half of a connect, which knows the address. */
+const ANY_ADDR: SockAddr = { family: AF_INET, addr: 0, port: 0 };
 
 async function sendLoop(
   net: Net,
   fd: number,
   len: number,
   flags: number,
-  send: (done: number) => number,
+  send: (done: number, flags: number) => number,
 ): Promise<number> {
   const sock = lookup(net, fd);
   if (typeof sock === "number") return sock;
@@ -327,7 +363,21 @@ async function sendLoop(
   let done = 0;
   for (;;) {
     const pending = sk.skErr;
-    const n = send(done);
+    let n = send(done, flags);
+    if ((n >= 0 || n === -EINPROGRESS) && !dontwait && handshaking(sock)) {
+      // Fast Open: what was taken is in the SYN; the rest follows when the handshake is over, or nothing does.
+      if (deadline < 0) deadline = deadlineOf(k, sk.skSndtimeo);
+      const more = done + Math.max(n, 0) < len;
+      // The ACK of the SYN-ACK waits for data that is about to come.
+      if (more) sk.skWritePending++;
+      const err = await waitForConnect(net, fd, sock, ANY_ADDR, deadline, -EINPROGRESS);
+      if (more) sk.skWritePending--;
+      if (err === -EINPROGRESS) return n;
+      if (err !== 0) return err;
+      flags &= ~MSG_FASTOPEN;
+      if (n === -EINPROGRESS && len > 0) continue;
+      n = Math.max(n, 0);
+    }
     if (n >= 0) {
       done += n;
       if (done >= len || dontwait || sock.type !== SOCK_STREAM) return done;

@@ -109,6 +109,8 @@ import { inetAddProtocol } from "./protocol.ts";
 import { rawInit, rawProt } from "./raw.ts";
 import { ipRouteOutputFlow, ipRtInit, routeErr } from "./route.ts";
 import { tcpPoll, tcpSendmsg, tcpSetRcvlowat } from "./tcp.ts";
+import { tcpFastopenInitKeyOnce } from "./tcp_fastopen.ts";
+import { fastopenQueueTune, TFO_SERVER_ENABLE, TFO_SERVER_WO_SOCKOPT1 } from "./tcp_h.ts";
 import { tcpProt, tcpV4Init } from "./tcp_ipv4.ts";
 import { udpInit, udpPoll, udpProt } from "./udp.ts";
 
@@ -377,11 +379,13 @@ export function __inetStreamConnect(sock: Socket, addr: SockAddr | null, flags: 
       break;
     case SS_UNCONNECTED:
       if (sk.skcState !== TCP_CLOSE) return -EISCONN;
+      // sendmsg(MSG_FASTOPEN) without an address.
+      if (addr === null) return -EINVAL;
       if (prot.preConnect !== undefined) {
-        err = prot.preConnect(sk, addr as SockAddr);
+        err = prot.preConnect(sk, addr);
         if (err !== 0) return err;
       }
-      err = (prot.connect as (sk: Sock, addr: SockAddr) => number)(sk, addr as SockAddr);
+      err = (prot.connect as (sk: Sock, addr: SockAddr) => number)(sk, addr);
       if (err < 0) return err;
       sock.state = SS_CONNECTING;
       if (err === 0 && sk.deferConnect) return 0;
@@ -404,9 +408,6 @@ export function __inetStreamConnect(sock: Socket, addr: SockAddr | null, flags: 
   return 0;
 }
 
-const TFO_SERVER_ENABLE = 2;
-const TFO_SERVER_WO_SOCKOPT1 = 0x400;
-
 /** inet_listen. */
 export function inetListen(sock: Socket, backlog: number): number {
   const sk = sock.sk as InetConnectionSock;
@@ -420,9 +421,10 @@ export function inetListen(sock: Socket, backlog: number): number {
   if (
     (tfo & TFO_SERVER_WO_SOCKOPT1) !== 0 &&
     (tfo & TFO_SERVER_ENABLE) !== 0 &&
-    sk.icskAcceptQueue.fastopenqMaxQlen === 0
+    sk.icskAcceptQueue.fastopenq.maxQlen === 0
   ) {
-    sk.icskAcceptQueue.fastopenqMaxQlen = Math.min(backlog, sk.net.core.sysctlSomaxconn);
+    fastopenQueueTune(sk, backlog);
+    tcpFastopenInitKeyOnce(sk.net);
   }
   return inetCskListenStart(sk);
 }

@@ -163,6 +163,8 @@ export function inetCskIncPingpongCnt(sk: InetConnectionSock): void {
 export function inetCskListenStart(sk: InetConnectionSock): number {
   const q = sk.icskAcceptQueue;
   bugOn(q.acceptQueue.length !== 0, "accept queue of a new listener is not empty");
+  q.fastopenq.rskqRst.length = 0;
+  q.fastopenq.qlen = 0;
   sk.skAckBacklog = 0;
   inetCskDelackInit(sk);
   // The race with another listener on the port is decided here, after the state is visible.
@@ -196,13 +198,16 @@ export function inetCskAccept(sk0: Sock, _flags: number, err: ErrBox): Sock | nu
     err.value = -EINVAL;
     return null;
   }
-  const child = sk.icskAcceptQueue.acceptQueue.shift();
-  if (child === undefined) {
+  const req = sk.icskAcceptQueue.acceptQueue.shift();
+  if (req === undefined) {
     err.value = -EAGAIN;
     return null;
   }
   skAcceptqRemoved(sk);
   err.value = 0;
+  const child = req.sk;
+  // reqsk_fastopen_remove will know by this that the child was accepted.
+  if (req.tfoListener) req.sk = null;
   return child;
 }
 
@@ -263,7 +268,8 @@ export function inetCskReqskQueueAdd(sk: InetConnectionSock, req: RequestSock, c
     inetChildForget(sk, req, child);
     return null;
   }
-  sk.icskAcceptQueue.acceptQueue.push(child);
+  req.sk = child;
+  sk.icskAcceptQueue.acceptQueue.push(req);
   skAcceptqAdded(sk);
   return child;
 }
@@ -285,8 +291,8 @@ export function inetCskCompleteHashdance(
   return null;
 }
 
-/** inet_child_forget: a child that nobody will accept. */
-export function inetChildForget(_sk: Sock, _req: RequestSock | null, child: Sock): void {
+/** inet_child_forget: a child that nobody will accept. What was pending of its Fast Open ends with tcp_disconnect. */
+export function inetChildForget(_sk: Sock, _req: RequestSock, child: Sock): void {
   child.skProt.disconnect?.(child, 0);
   sockOrphan(child);
   child.net.orphanCount++;
@@ -417,8 +423,9 @@ export function inetCskPrepareForDestroySock(sk: Sock): void {
 export function inetCskListenStop(sk: InetConnectionSock): void {
   const q = sk.icskAcceptQueue;
   for (const req of [...q.requests]) inetCskReqskQueueDropAndPut(sk, req);
-  for (const child of q.acceptQueue) inetChildForget(sk, null, child);
+  for (const req of q.acceptQueue) inetChildForget(sk, req, req.sk as Sock);
   q.acceptQueue.length = 0;
+  q.fastopenq.rskqRst.length = 0;
   sk.skAckBacklog = 0;
   bugOn(q.qlen !== 0, "requests left at a closed listener");
 }

@@ -8,6 +8,7 @@ import { FlowI4 } from "./flow.ts";
 import type { InetCork } from "./ip.ts";
 import type { IpOptions } from "./ip_opt.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
+import type { TcpFastopenContext } from "./tcp_fastopen.ts";
 import type { TcpRequestSockOps } from "./tcp_sock.ts";
 
 /** struct inet_sock: ports and addresses in host order. */
@@ -85,17 +86,27 @@ export class IcskAck {
   lastSegSize = 0;
 }
 
+/** struct fastopen_queue: a listener's Fast Open requests. */
+export class FastopenQueue {
+  /** Requests that were reset after their child was accepted, the oldest first: they count for a while. */
+  readonly rskqRst: RequestSock[] = [];
+  /** Requests in SYN_RECV whose child was made early, and those above. */
+  qlen = 0;
+  /** As many may be pending; 0 = no Fast Open on this listener. */
+  maxQlen = 0;
+  /** TCP_FASTOPEN_KEY; null = the namespace's keys. */
+  ctx: TcpFastopenContext | null = null;
+}
+
 export class RequestSockQueue {
-  /** Established children that wait for accept(): FIFO. */
-  readonly acceptQueue: Sock[] = [];
+  /** Requests whose child (`req.sk`) waits for accept(): FIFO. */
+  readonly acceptQueue: RequestSock[] = [];
   /** Requests in SYN_RECV, young ones (no retransmit yet) among them. */
   qlen = 0;
   young = 0;
   /** Live requests by key, for lookup and teardown. */
   readonly requests: Set<RequestSock> = new Set();
-  /** Fast Open: pending requests whose child was made early. */
-  fastopenqQlen = 0;
-  fastopenqMaxQlen = 0;
+  readonly fastopenq: FastopenQueue = new FastopenQueue();
   synfloodWarned = false;
   /** TCP_DEFER_ACCEPT, in SYN-ACK retransmits; 0 = off. */
   rskqDeferAccept = 0;
@@ -167,8 +178,8 @@ export class RequestSock extends Sock {
   numTimeout = 0;
   numRetrans = 0;
   mss = 0;
-  /** The child of a Fast Open request. */
-  fastOpenSk: Sock | null = null;
+  /** The child, from when it waits for accept() until it was accepted. */
+  sk: Sock | null = null;
   synTos = 0;
   // inet_request_sock
   sndWscale = 0;
@@ -199,7 +210,10 @@ export class RequestSock extends Sock {
   tsRecent = 0;
   lastOowAckTime = 0;
   rcvNxt = 0;
+  /** The child exists, and the handshake goes on (Fast Open). */
   tfoListener = false;
+  /** Jiffies until which a Fast Open request that was reset counts. */
+  rstExpires = 0;
   txhash = 0;
   savedSyn: Uint8Array | null = null;
   /** Accurate ECN is agreed on; the ECN fields of SYN/ACK and SYN; TCP_ACCECN_*_FAIL_*, TCP_ACCECN_OPT_*_SEEN. */

@@ -21,6 +21,8 @@ import {
   tcpSetAllowedCongestionControl,
   tcpSetDefaultCongestionControl,
 } from "./tcp_cong.ts";
+import type { TcpFastopenContext } from "./tcp_fastopen.ts";
+import { tcpFastopenKeyShow, tcpFastopenKeyStore } from "./tcp_fastopen.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {
@@ -47,8 +49,6 @@ export class NetnsIpv4 {
   sysctlTcpFastopen = 1;
   /** Seconds that client Fast Open rests after a black hole was met; 0 = no such detection. */
   sysctlTcpFastopenBlackholeTimeout = 0;
-  /** The cookie keys, primary and backup, as `/proc` shows them; "" = none was set and one is drawn when needed. */
-  sysctlTcpFastopenKey = "";
   sysctlTcpFwmarkAccept = 0;
   sysctlTcpL3mdevAccept = 0;
   sysctlTcpEarlyDemux = 1;
@@ -235,6 +235,11 @@ export class NetnsIpv4 {
   sysctlNexthopCompatMode = 1;
 
   // ---- counters and state ---------------------------------------------------------------------------------------------------
+  /** The keys of Fast Open cookies (tcp_fastopen_key); null = none was given and none was needed yet. */
+  tcpFastopenCtx: TcpFastopenContext | null = null;
+  /** How often in a row client Fast Open was sent to rest, and when the last time (jiffies). */
+  tfoActiveDisableTimes = 0;
+  tfoActiveDisableStamp = 0;
   /** Sockets that nobody holds any more and that still have to finish (tcp_orphan_count). */
   orphanCount = 0;
   /** Bumped by whatever may make a cached route wrong (rt_genid_bump_ipv4). */
@@ -274,7 +279,6 @@ const ROWS: readonly Row[] = [
   ["tcp_max_syn_backlog", "sysctlTcpMaxSynBacklog"],
   ["tcp_abort_on_overflow", "sysctlTcpAbortOnOverflow", 0, U8],
   ["tcp_fastopen", "sysctlTcpFastopen"],
-  ["tcp_fastopen_blackhole_timeout_sec", "sysctlTcpFastopenBlackholeTimeout", 0],
   ["tcp_fwmark_accept", "sysctlTcpFwmarkAccept", 0, U8],
   ["tcp_l3mdev_accept", "sysctlTcpL3mdevAccept", 0, 1],
   ["tcp_early_demux", "sysctlTcpEarlyDemux", 0, U8],
@@ -462,17 +466,7 @@ function registerIpv4Sysctls(net: Net): void {
     },
   );
   registerCongestionSysctls(net);
-  registerSysctl(
-    net,
-    "net.ipv4.tcp_fastopen_key",
-    () => ipv4.sysctlTcpFastopenKey || "00000000-00000000-00000000-00000000",
-    (value) => {
-      const key = value.trim();
-      if (!/^[0-9a-f]{1,8}(?:-[0-9a-f]{1,8}){3}(?:,[0-9a-f]{1,8}(?:-[0-9a-f]{1,8}){3})?$/i.test(key)) return -EINVAL;
-      ipv4.sysctlTcpFastopenKey = key.toLowerCase();
-      return 0;
-    },
-  );
+  registerFastopenSysctls(net);
   registerSysctl(
     net,
     "net.ipv4.ip_local_reserved_ports",
@@ -481,6 +475,29 @@ function registerIpv4Sysctls(net: Net): void {
       const ports = parsePorts(value);
       if (ports === null) return -EINVAL;
       ipv4.sysctlLocalReservedPorts = ports.size === 0 ? null : ports;
+      return 0;
+    },
+  );
+}
+
+function registerFastopenSysctls(net: Net): void {
+  const ipv4 = net.ipv4;
+  registerSysctl(
+    net,
+    "net.ipv4.tcp_fastopen_key",
+    () => tcpFastopenKeyShow(net),
+    (value) => (tcpFastopenKeyStore(net, value) ? 0 : -EINVAL),
+  );
+  registerSysctl(
+    net,
+    "net.ipv4.tcp_fastopen_blackhole_timeout_sec",
+    () => String(ipv4.sysctlTcpFastopenBlackholeTimeout),
+    (value) => {
+      const n = procParseInt(value);
+      if (!(n >= 0 && n <= INT_MAX)) return -EINVAL;
+      ipv4.sysctlTcpFastopenBlackholeTimeout = n;
+      // A rest that is on is over.
+      ipv4.tfoActiveDisableTimes = 0;
       return 0;
     },
   );

@@ -26,7 +26,18 @@ import {
   skbTailroom,
   skbTruesize,
 } from "../../mm/skb.ts";
-import { EAGAIN, ECONNABORTED, ECONNRESET, EFAULT, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../uapi/errno.ts";
+import {
+  EAGAIN,
+  EALREADY,
+  ECONNABORTED,
+  ECONNRESET,
+  EFAULT,
+  EINPROGRESS,
+  EINVAL,
+  ENOTCONN,
+  EOPNOTSUPP,
+  EPIPE,
+} from "../../uapi/errno.ts";
 import {
   LINUX_MIB_TCPABORTONCLOSE,
   LINUX_MIB_TCPABORTONDATA,
@@ -47,6 +58,7 @@ import {
   EPOLLWRNORM,
 } from "../../uapi/poll.ts";
 import {
+  AF_UNSPEC,
   MSG_EOR,
   MSG_ERRQUEUE,
   MSG_FASTOPEN,
@@ -129,6 +141,7 @@ import {
   sockSetFlag,
 } from "../core/sock.ts";
 import { skStreamError, skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
+import { __inetStreamConnect } from "./af_inet.ts";
 import {
   inetCskDelackInit,
   inetCskDestroySock,
@@ -143,6 +156,7 @@ import { ipRecvError } from "./ip_sockglue.ts";
 import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
 import { tcpAssignCongestionControl, tcpCleanupCongestionControl } from "./tcp_cong.ts";
 import { tcpAccecnInitCounters } from "./tcp_ecn.ts";
+import { reqskFastopenRemove, tcpFastopenActiveDisableOfoCheck } from "./tcp_fastopen.ts";
 import {
   minmaxReset,
   skWmemQueuedAdd,
@@ -155,6 +169,7 @@ import {
   TCP_TIMEWAIT_LEN,
   TCP_URG_READ,
   TCP_URG_VALID,
+  TFO_CLIENT_ENABLE,
   TSQF_THROTTLED,
   tcpAddWriteQueueTail,
   tcpBoundToHalfWnd,
@@ -175,6 +190,7 @@ import {
   __tcpPushPendingFrames,
   __tcpSelectWindow,
   tcpChronoStop,
+  tcpConnect,
   tcpCurrentMss,
   tcpPushOne,
   tcpSendAck,
@@ -184,6 +200,7 @@ import {
   tcpSyncMss,
 } from "./tcp_output.ts";
 import {
+  TcpFastopenRequest,
   TcpSock,
   tcpSkbCbFlags,
   tcpSkbEndSeq,
@@ -291,7 +308,7 @@ export function tcpDone(sk0: Sock): void {
   if (sk.skcState === TCP_SYN_SENT || sk.skcState === TCP_SYN_RECV) tcpIncStats(sk.net, TCP_MIB_ATTEMPTFAILS);
   tcpSetState(sk, TCP_CLOSE);
   tcpClearXmitTimers(sk);
-  if (req !== null) sk.fastopenRsk = null;
+  if (req !== null) reqskFastopenRemove(sk, req, false);
   sk.skShutdown = SHUTDOWN_MASK;
   if (!sockFlag(sk, SOCK_DEAD)) sk.skStateChange(sk);
   else inetCskDestroySock(sk);
@@ -506,13 +523,55 @@ export function tcpSendmsg(sock: Socket, msg: Msghdr, size: number): number {
   return tcpSendmsgLocked(sock.sk as TcpSock, msg, size);
 }
 
+/** tcp_free_fastopen_req. */
+function tcpFreeFastopenReq(sk: TcpSock): void {
+  sk.fastopenReq = null;
+}
+
+/** How many bytes the SYN of the last tcp_sendmsg_fastopen took (its second result). */
+let fastopenCopied = 0;
+
+/**
+ * tcp_sendmsg_fastopen: connects with what can be sent of `msg` in the SYN (RFC 7413 §4.2.1): for MSG_FASTOPEN to the message's
+ * address, after TCP_FASTOPEN_CONNECT to the one that connect() was given. -EINPROGRESS: the SYN has left; 0: the connection
+ * stands already; -EOPNOTSUPP: net.ipv4.tcp_fastopen forbids it; -EALREADY: another one goes on.
+ */
+function tcpSendmsgFastopen(sk: TcpSock, msg: Msghdr, size: number): number {
+  fastopenCopied = 0;
+  const uaddr = msg.name;
+  if ((sk.net.ipv4.sysctlTcpFastopen & TFO_CLIENT_ENABLE) === 0 || uaddr?.family === AF_UNSPEC) return -EOPNOTSUPP;
+  if (sk.fastopenReq !== null) return -EALREADY;
+  const req = new TcpFastopenRequest();
+  req.data = msg;
+  req.size = size;
+  sk.fastopenReq = req;
+  if (sk.deferConnect && tcpConnect(sk) !== 0) {
+    // As in tcp_v4_connect.
+    tcpSetState(sk, TCP_CLOSE);
+    sk.skcDport = 0;
+    sk.skRouteCaps = 0;
+  }
+  const err = __inetStreamConnect(sk.skSocket as Socket, uaddr, 0, true);
+  // A connect that has failed has freed it.
+  if (sk.fastopenReq !== null) {
+    fastopenCopied = req.copied;
+    tcpFreeFastopenReq(sk);
+    sk.deferConnect = false;
+  }
+  return err;
+}
+
 /** After so many skbs sendmsg lets the other side have its turn. */
 const TCP_FLUSH_SKBS = 64;
 
 /** tcp_sendmsg_locked. */
 export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number {
   const flags = msg.flags;
-  if ((flags & MSG_FASTOPEN) !== 0 && sk.skcState !== TCP_ESTABLISHED) return -EOPNOTSUPP;
+  if (((flags & MSG_FASTOPEN) !== 0 || sk.deferConnect) && !sk.repair) {
+    const fo = tcpSendmsgFastopen(sk, msg, size);
+    if (fo === -EINPROGRESS && fastopenCopied > 0) return fastopenCopied;
+    if (fo !== 0) return skStreamError(sk, flags, fo);
+  }
   const connected = streamConnected(sk);
   if (connected !== 0) return connected;
 
@@ -921,7 +980,12 @@ export function __tcpClose(sk: TcpSock, _timeout: number): void {
     tcpSendActiveReset(sk);
     netIncStats(sk.net, LINUX_MIB_TCPABORTONMEMORY);
   }
-  if (sk.skcState === TCP_CLOSE) inetCskDestroySock(sk);
+  if (sk.skcState === TCP_CLOSE) {
+    // Aborted, with unread data for example, before the handshake was over.
+    const req = sk.fastopenRsk;
+    if (req !== null) reqskFastopenRemove(sk, req, false);
+    inetCskDestroySock(sk);
+  }
 }
 
 /** tcp_close (sk_prot->close). */
@@ -971,6 +1035,7 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   skbQueuePurge(sk.skReceiveQueue);
   sk.skRmemAlloc = 0;
   tcpWriteQueuePurge(sk);
+  tcpFastopenActiveDisableOfoCheck(sk);
   skbQueuePurge(sk.outOfOrderQueue);
   sk.oooLastSkb = 0;
   sk.skcDport = 0;
@@ -1033,8 +1098,13 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   sk.dataSegsOut = 0;
   sk.copiedSeq = sk.rcvNxt;
   sk.urgData = 0;
-  sk.fastopenRsk = null;
+  sk.synDataAcked = false;
+  sk.synFastopenChild = false;
+  const req = sk.fastopenRsk;
+  if (req !== null) reqskFastopenRemove(sk, req, false);
+  tcpFreeFastopenReq(sk);
   sk.deferConnect = false;
+  sk.fastopenClientFail = 0;
   sk.sndUna = sk.writeSeq;
   sk.sndNxt = sk.writeSeq;
   sk.pushedSeq = sk.writeSeq;
@@ -1065,6 +1135,10 @@ export function tcpDestroyCommon(sk: TcpSock): void {
   tcpClearXmitTimers(sk);
   tcpCleanupCongestionControl(sk);
   tcpWriteQueuePurge(sk);
+  tcpFastopenActiveDisableOfoCheck(sk);
   skbQueuePurge(sk.outOfOrderQueue);
   sk.oooLastSkb = 0;
+  bugOn(sk.fastopenRsk !== null, "a destroyed socket has a Fast Open request");
+  // If the socket is aborted during connect.
+  tcpFreeFastopenReq(sk);
 }

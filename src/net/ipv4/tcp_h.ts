@@ -512,6 +512,10 @@ export function tcpListendrop(sk: Sock): void {
   sk.skDrops++;
   netIncStats(sk.net, LINUX_MIB_LISTENDROPS);
 }
+/** fastopen_queue_tune: how many Fast Open requests of a listener may be pending. */
+export function fastopenQueueTune(sk: InetConnectionSock, backlog: number): void {
+  sk.icskAcceptQueue.fastopenq.maxQlen = Math.min(backlog >>> 0, sk.net.core.sysctlSomaxconn);
+}
 export function tcpPassiveFastopen(sk: TcpSock): boolean {
   return sk.skcState === TCP_SYN_RECV && sk.fastopenRsk !== null;
 }

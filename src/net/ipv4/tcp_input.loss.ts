@@ -247,7 +247,7 @@ function tcpAnyRetransDone(sk: TcpSock): boolean {
 }
 
 /** tcp_retrans_stamp_cleanup: if there is none, the first one of the next episode stamps anew. */
-function tcpRetransStampCleanup(sk: TcpSock): void {
+export function tcpRetransStampCleanup(sk: TcpSock): void {
   if (!tcpAnyRetransDone(sk)) sk.retransStamp = 0;
 }
 

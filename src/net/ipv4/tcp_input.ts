@@ -18,6 +18,7 @@ import {
   SKB_DROP_REASON_TCP_ABORT_ON_DATA,
   SKB_DROP_REASON_TCP_CLOSE,
   SKB_DROP_REASON_TCP_CSUM,
+  SKB_DROP_REASON_TCP_FASTOPEN,
   SKB_DROP_REASON_TCP_FLAGS,
   SKB_DROP_REASON_TCP_INVALID_ACK_SEQUENCE,
   SKB_DROP_REASON_TCP_INVALID_END_SEQUENCE,
@@ -103,11 +104,13 @@ import {
   skAcceptqIsFull,
   skDstConfirm,
   sockFlag,
+  sockPut,
 } from "../core/sock.ts";
 import { FlowI4 } from "./flow.ts";
 import {
   inetCskAckScheduled,
   inetCskInPingpongMode,
+  inetCskReqskQueueAdd,
   inetCskReqskQueueHashAdd,
   inetCskReqskQueueIsFull,
   inetCskReqskQueueLen,
@@ -133,7 +136,7 @@ import {
   tcpEcnReceivedCounters,
   tcpEcnReceivedCountersPayload,
 } from "./tcp_ecn.ts";
-import { reqskFastopenRemove, tcpFastopenAddSkb } from "./tcp_fastopen.rcv.ts";
+import { reqskFastopenRemove, tcpFastopenActiveDisable, tcpFastopenAddSkb, tcpTryFastopen } from "./tcp_fastopen.ts";
 import {
   __tcpFastPathOn,
   keepaliveTimeWhen,
@@ -190,6 +193,7 @@ import { FLAG_DATA, FLAG_NO_CHALLENGE_ACK, FLAG_SLOWPATH, FLAG_UPDATE_TS_RECENT 
 import {
   tcpMarkSkbLost,
   tcpNonCongestionLossRetransmit,
+  tcpRetransStampCleanup,
   tcpTryUndoRecovery,
   tcpUpdateRtoTime,
 } from "./tcp_input.loss.ts";
@@ -214,11 +218,12 @@ import {
 import { tcpSackReset } from "./tcp_input.sack.ts";
 import { tcpChecksumComplete, tcpTwIsnTake } from "./tcp_ipv4.ts";
 import { tcpFastopenCacheSet, tcpInitMetrics, tcpPeerIsProven, tcpUpdateMetrics } from "./tcp_metrics.ts";
-import { tcpCheckReq, tcpOpenreqInitRwin, tcpTimeWait } from "./tcp_minisocks.ts";
+import { checkReqDrop, tcpCheckReq, tcpOpenreqInitRwin, tcpTimeWait } from "./tcp_minisocks.ts";
 import { tcpMtupInit, tcpSendSynack, tcpSyncMss } from "./tcp_output.ts";
 import type { TcpRequestSockOps, TcpSock } from "./tcp_sock.ts";
 import {
   TCP_SYNACK_COOKIE,
+  TCP_SYNACK_FASTOPEN,
   TCP_SYNACK_NORMAL,
   TcpFastopenCookie,
   TcpOptionsReceived,
@@ -611,7 +616,9 @@ function tcpValidateIncoming(sk: TcpSock, skb: number, th: number, synInerr: boo
       consumeSkb(skb);
       return false;
     }
-    // RFC 5961 §3.2: in the window, but not exact. (tcp_fastopen_active_disable has its place here.)
+    // A firewall that ends what it did not see begin: its RST is not where the server's would be.
+    if (sk.synFastopen && sk.dataSegsIn === 0 && sk.skcState === TCP_ESTABLISHED) tcpFastopenActiveDisable(sk);
+    // RFC 5961 §3.2: in the window, but not exact.
     tcpSendChallengeAck(sk, false);
     tcpDropReason(sk, skb, SKB_DROP_REASON_TCP_RESET);
     return false;
@@ -971,8 +978,9 @@ function tcpRcvSynrecvStateFastopen(sk: TcpSock): void {
   // If the SYN-ACK timed out, its ACK ends that.
   if (sk.icskCaState === TCP_CA_Loss && sk.packetsOut === 0) tcpTryUndoRecovery(sk);
   tcpUpdateRtoTime(sk);
-  sk.retransStamp = 0;
   sk.icskRetransmits = 0;
+  // The first timeout of the SYN-ACK has set it outside of CA_Loss; an episode that this ACK has begun keeps it.
+  tcpRetransStampCleanup(sk);
   const req = sk.fastopenRsk;
   bugOn(req === null, "fast open child without its request");
   reqskFastopenRemove(sk, req as RequestSock, false);
@@ -1011,7 +1019,8 @@ export function tcpRcvStateProcess(sk: TcpSock, skb: number): number {
   sk.rxOpt.sawTstamp = false;
   const req = sk.fastopenRsk;
   if (req !== null && tcpCheckReq(sk, skb, req, true, null) === null) {
-    tcpDropReason(sk, skb, SKB_DROP_REASON_NOT_SPECIFIED);
+    const why = checkReqDrop.value;
+    tcpDropReason(sk, skb, why === SKB_DROP_REASON_NOT_SPECIFIED ? SKB_DROP_REASON_TCP_FASTOPEN : why);
     return 0;
   }
   if ((flags & (TCPHDR_ACK | TCPHDR_RST | TCPHDR_SYN)) === 0) {
@@ -1167,6 +1176,7 @@ function tcpRcvFinWait1Acked(sk: TcpSock, skb: number, flags: number, req: Reque
   const fin = flags & TCPHDR_FIN;
   if (tcpSkbEndSeq(skb) !== tcpSkbSeq(skb) && after(seqAdd(tcpSkbEndSeq(skb), -fin), sk.rcvNxt)) {
     // Data after close().
+    if (sk.synFastopen && fin !== 0) tcpFastopenActiveDisable(sk);
     tcpDone(sk);
     netIncStats(sk.net, LINUX_MIB_TCPABORTONDATA);
     return SKB_DROP_REASON_TCP_ABORT_ON_DATA;
@@ -1320,7 +1330,16 @@ export function tcpConnRequest(rskOps: RequestSockOps, afOps: TcpRequestSockOps,
   }
   tcpReqskRecordSyn(sk, req, skb);
 
-  // tcp_try_fastopen has its place here: a child that is made now, and accepted before the handshake is over.
+  const child = tcpTryFastopen(sk, skb, req, reqCookie, dst);
+  if (child !== null) {
+    afOps.sendSynack(child, dst, reqFl, req, reqCookie, TCP_SYNACK_FASTOPEN, skb);
+    // accept() may take it before the handshake is over.
+    if (inetCskReqskQueueAdd(sk, req, child) === null) tcpListendrop(sk);
+    else sk.skDataReady(sk);
+    // What sk_clone_lock gave to its caller.
+    sockPut(child);
+    return 0;
+  }
   req.tfoListener = false;
   req.timeout = TCP_TIMEOUT_INIT;
   if (!inetCskReqskQueueHashAdd(sk, req, req.timeout)) {

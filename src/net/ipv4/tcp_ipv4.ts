@@ -175,6 +175,7 @@ import {
   tcpShutdown,
   tcpWriteQueuePurge,
 } from "./tcp.ts";
+import { tcpFastopenDeferConnect } from "./tcp_fastopen.ts";
 import {
   __tcpSetRto,
   TCP_TIMEOUT_INIT,
@@ -682,6 +683,7 @@ export function tcpV4Connect(sk: Sock, addr: SockAddr): number {
         tp.tsoffset = secureTcpTsOff(net, tp.inetSaddr, tp.skcDaddr);
       }
       tp.inetId = net.kernel.random.u32() & 0xffff;
+      if (tcpFastopenDeferConnect(tp)) return 0;
       err = tcpConnect(tp);
       if (err === 0) return 0;
     }
@@ -772,7 +774,10 @@ export function tcpV4Err(skb: number, info: number): number {
   }
   if (sk.skcState === TCP_CLOSE) return 0;
   const tp = sk as TcpSock;
-  if (sk.skcState !== TCP_LISTEN && !between(s, tp.sndUna, tp.sndNxt)) {
+  // SND.UNA of a Fast Open child is behind its SYN-ACK already, which is what the error may be about.
+  const fastopen = tp.fastopenRsk;
+  const sndUna = fastopen !== null ? seq(fastopen.sntIsn) : tp.sndUna;
+  if (sk.skcState !== TCP_LISTEN && !between(s, sndUna, tp.sndNxt)) {
     netIncStats(net, LINUX_MIB_OUTOFWINDOWICMPS);
     return 0;
   }
@@ -798,7 +803,7 @@ export function tcpV4Err(skb: number, info: number): number {
         return 0;
       }
       err = (icmpErrConvert[code] as { errno: number }).errno;
-      if (code === ICMP_NET_UNREACH || code === ICMP_HOST_UNREACH) tcpLdRtoRevert(sk, s);
+      if (fastopen === null && (code === ICMP_NET_UNREACH || code === ICMP_HOST_UNREACH)) tcpLdRtoRevert(sk, s);
       break;
     }
     case ICMP_TIME_EXCEEDED:
@@ -807,7 +812,9 @@ export function tcpV4Err(skb: number, info: number): number {
     default:
       return 0;
   }
-  if (sk.skcState === TCP_SYN_SENT || sk.skcState === TCP_SYN_RECV) {
+  // A Fast Open child that was accepted is a connection like any other.
+  const accepted = fastopen !== null && fastopen.sk === null;
+  if ((sk.skcState === TCP_SYN_SENT || sk.skcState === TCP_SYN_RECV) && !accepted) {
     // RFC 9293 §3.9.2.2: nothing is established yet, so the error is hard.
     if (tp.recverr) ipIcmpError(sk, skb, err, thDest(th), info, th);
     tcpDoneWithError(sk, err);

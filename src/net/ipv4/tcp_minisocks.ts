@@ -74,7 +74,7 @@ import {
   tcpAccecnSynackRetransmitted,
   tcpEcnOpenreqChild,
 } from "./tcp_ecn.ts";
-import { reqskFastopenRemove } from "./tcp_fastopen.rcv.ts";
+import { reqskFastopenRemove } from "./tcp_fastopen.ts";
 import {
   keepaliveTimeWhen,
   ktimeGetSeconds,

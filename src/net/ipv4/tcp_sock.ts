@@ -214,6 +214,8 @@ export class TcpSock extends InetConnectionSock {
   synFastopenExp = false;
   synFastopenCh = false;
   synDataAcked = false;
+  /** The child of a Fast Open request. */
+  synFastopenChild = false;
   fastopenConnect = false;
   fastopenNoCookie = false;
   fastopenClientFail = 0;

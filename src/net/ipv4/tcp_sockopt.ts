@@ -1,7 +1,7 @@
 /** TCP's socket options and TCP_INFO (the kernel keeps them in tcp.c). */
 
 import { CAP_NET_ADMIN, nsCapable } from "../../kernel/capability.ts";
-import { EINVAL, ENOENT, ENOPROTOOPT, EPERM } from "../../uapi/errno.ts";
+import { EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { INET_ECN_CE, INET_ECN_ECT_0, INET_ECN_ECT_1 } from "../../uapi/ip.ts";
 import { SOL_TCP } from "../../uapi/socket.ts";
 import {
@@ -11,6 +11,10 @@ import {
   TCP_CORK,
   TCP_DEFER_ACCEPT,
   TCP_DELACK_MAX_US,
+  TCP_FASTOPEN,
+  TCP_FASTOPEN_CONNECT,
+  TCP_FASTOPEN_KEY,
+  TCP_FASTOPEN_NO_COOKIE,
   TCP_INFO,
   TCP_INQ,
   TCP_KEEPCNT,
@@ -45,6 +49,7 @@ import {
   TCPI_OPT_ECN_SEEN,
   TCPI_OPT_SACK,
   TCPI_OPT_SYN_DATA,
+  TCPI_OPT_TFO_CHILD,
   TCPI_OPT_TIMESTAMPS,
   TCPI_OPT_WSCALE,
 } from "../../uapi/tcp.ts";
@@ -61,8 +66,10 @@ import { seqSub } from "./seq.ts";
 import { tcpCleanupRbuf } from "./tcp.ts";
 import { TCP_CA_NAME_MAX, tcpSetCongestionControl } from "./tcp_cong.ts";
 import { tcpEcnModeAccecn, tcpEcnModeAny, tcpEcnModePending, tcpEcnModeRfc3168 } from "./tcp_ecn.ts";
+import { tcpFastopenGetCipher, tcpFastopenInitKeyOnce, tcpFastopenResetCipher } from "./tcp_fastopen.ts";
 import {
   __tcpAdjustRcvSsthresh,
+  fastopenQueueTune,
   keepaliveIntvlWhen,
   keepaliveProbes,
   keepaliveTimeElapsed,
@@ -76,11 +83,13 @@ import {
   TCP_CHRONO_RWND_LIMITED,
   TCP_CHRONO_SNDBUF_LIMITED,
   TCP_ECN_SEEN,
+  TCP_FASTOPEN_KEY_LENGTH,
   TCP_FIN_TIMEOUT_MAX,
   TCP_MIN_MSS,
   TCP_NAGLE_CORK,
   TCP_NAGLE_OFF,
   TCP_NAGLE_PUSH,
+  TFO_CLIENT_ENABLE,
   tcpJiffies32,
   tcpMinRtt,
   tcpMssClamp,
@@ -149,6 +158,14 @@ function tcpSetWindowClamp(sk: TcpSock, val: number): number {
   return 0;
 }
 
+/** TCP_FASTOPEN_KEY: 16 bytes, or 32 with a backup key. */
+function tcpSockSetFastopenKey(sk: TcpSock, key: OptVal): number {
+  if (!(key instanceof Uint8Array)) return -EINVAL;
+  if (key.length !== TCP_FASTOPEN_KEY_LENGTH && key.length !== 2 * TCP_FASTOPEN_KEY_LENGTH) return -EINVAL;
+  tcpFastopenResetCipher(sk.net, sk, key);
+  return 0;
+}
+
 /** TCP_KEEPIDLE: restarts the clock from the last segment of the peer. */
 function tcpSockSetKeepidle(sk: TcpSock, seconds: number): number {
   if (seconds < 1 || seconds > MAX_TCP_KEEPIDLE) return -EINVAL;
@@ -193,6 +210,7 @@ function retransToSecs(retrans: number, timeout: number, rtoMax: number): number
 export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval: OptVal): number {
   const sk = sk0 as TcpSock;
   if (level !== SOL_TCP) return sk.icskAfOps.setsockopt(sk, level, optname, optval);
+  if (optname === TCP_FASTOPEN_KEY) return tcpSockSetFastopenKey(sk, optval);
   if (optname === TCP_CONGESTION) {
     if (typeof optval !== "string" || optval.length < 1) return -EINVAL;
     const name = optval.slice(0, TCP_CA_NAME_MAX - 1);
@@ -251,6 +269,21 @@ export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval:
     case TCP_USER_TIMEOUT:
       if (val < 0) return -EINVAL;
       sk.icskUserTimeout = val;
+      return 0;
+    case TCP_FASTOPEN:
+      if (val < 0 || ((1 << sk.skcState) & (TCPF_CLOSE | TCPF_LISTEN)) === 0) return -EINVAL;
+      tcpFastopenInitKeyOnce(sk.net);
+      fastopenQueueTune(sk, val);
+      return 0;
+    case TCP_FASTOPEN_CONNECT:
+      if (val < 0 || val > 1) return -EINVAL;
+      if ((sk.net.ipv4.sysctlTcpFastopen & TFO_CLIENT_ENABLE) === 0) return -EOPNOTSUPP;
+      if (sk.skcState !== TCP_CLOSE) return -EINVAL;
+      sk.fastopenConnect = val === 1;
+      return 0;
+    case TCP_FASTOPEN_NO_COOKIE:
+      if (val < 0 || val > 1 || ((1 << sk.skcState) & (TCPF_CLOSE | TCPF_LISTEN)) === 0) return -EINVAL;
+      sk.fastopenNoCookie = val === 1;
       return 0;
     case TCP_TIMESTAMP:
       if (!sk.repair) return -EPERM;
@@ -334,6 +367,14 @@ export function tcpGetsockopt(sk0: Sock, level: number, optname: number, err: Er
       return 0;
     case TCP_USER_TIMEOUT:
       return sk.icskUserTimeout;
+    case TCP_FASTOPEN:
+      return sk.icskAcceptQueue.fastopenq.maxQlen;
+    case TCP_FASTOPEN_KEY:
+      return tcpFastopenGetCipher(sk.net, sk);
+    case TCP_FASTOPEN_CONNECT:
+      return sk.fastopenConnect ? 1 : 0;
+    case TCP_FASTOPEN_NO_COOKIE:
+      return sk.fastopenNoCookie ? 1 : 0;
     case TCP_TIMESTAMP:
       return (tcpTimeStampTs(sk) + sk.tsoffset) >>> 0;
     case TCP_NOTSENT_LOWAT:
@@ -477,6 +518,7 @@ export function tcpGetInfo(sk: TcpSock): TcpInfo {
   if (tcpEcnModeAny(sk)) options |= TCPI_OPT_ECN;
   if (sk.ecnFlags & TCP_ECN_SEEN) options |= TCPI_OPT_ECN_SEEN;
   if (sk.synDataAcked) options |= TCPI_OPT_SYN_DATA;
+  if (sk.synFastopenChild) options |= TCPI_OPT_TFO_CHILD;
   const busy1 = chrono(sk, TCP_CHRONO_BUSY);
   const rwnd = chrono(sk, TCP_CHRONO_RWND_LIMITED);
   const sndbuf = chrono(sk, TCP_CHRONO_SNDBUF_LIMITED);

@@ -361,7 +361,7 @@ function tcpUpdateRtoStats(sk: TcpSock): void {
 /** tcp_fastopen_synack_timer: the SYN-ACK of a Fast Open child, whose request is bound to it, got no ACK. */
 function tcpFastopenSynackTimer(sk: TcpSock, req: RequestSock): void {
   // One more than usual: the child may have been accepted already.
-  const maxRetries = (sk.icskSynRetries !== 0 ? sk.icskSynRetries : sk.net.ipv4.sysctlTcpSynackRetries) + 1;
+  const maxRetries = sk.icskSynRetries !== 0 ? sk.icskSynRetries : sk.net.ipv4.sysctlTcpSynackRetries + 1;
   tcpSynAckTimeout(req);
   if (req.numTimeout >= maxRetries) {
     tcpWriteErr(sk);
