@@ -51,6 +51,36 @@ export class InetSock extends Sock {
   nodefrag = false;
   /** IP_LOCAL_PORT_RANGE: low | high << 16 (u32); 0 = the sysctl's. */
   localPortRange = 0;
+
+  override copyFrom(from: this): void {
+    super.copyFrom(from);
+    this.bindAddressNoPort = from.bindAddressNoPort;
+    this.inetSaddr = from.inetSaddr;
+    this.inetSport = from.inetSport;
+    this.ucTtl = from.ucTtl;
+    this.tos = from.tos;
+    this.minTtl = from.minTtl;
+    this.rcvTos = from.rcvTos;
+    this.cmsgFlags = from.cmsgFlags;
+    this.recverr = from.recverr;
+    this.hdrincl = from.hdrincl;
+    this.freebind = from.freebind;
+    this.transparent = from.transparent;
+    this.mcLoop = from.mcLoop;
+    this.mcTtl = from.mcTtl;
+    this.mcIndex = from.mcIndex;
+    this.mcAddr = from.mcAddr;
+    this.pmtudisc = from.pmtudisc;
+    this.deferConnect = from.deferConnect;
+    this.inetId = from.inetId;
+    this.inetOpt = from.inetOpt;
+    this.cork = from.cork;
+    this.ucIndex = from.ucIndex;
+    this.mcAll = from.mcAll;
+    this.recverrRfc4884 = from.recverrRfc4884;
+    this.nodefrag = from.nodefrag;
+    this.localPortRange = from.localPortRange;
+  }
 }
 
 /** struct inet_connection_sock_af_ops: the address family's half of a connection. */
@@ -84,6 +114,18 @@ export class IcskAck {
   lrcvtime = 0;
   rcvMss = 0;
   lastSegSize = 0;
+
+  copyFrom(from: this): void {
+    this.pending = from.pending;
+    this.quick = from.quick;
+    this.pingpong = from.pingpong;
+    this.retry = from.retry;
+    this.ato = from.ato;
+    this.timeout = from.timeout;
+    this.lrcvtime = from.lrcvtime;
+    this.rcvMss = from.rcvMss;
+    this.lastSegSize = from.lastSegSize;
+  }
 }
 
 /** struct fastopen_queue: a listener's Fast Open requests. */
@@ -152,6 +194,43 @@ export class InetConnectionSock extends InetSock {
   icskMtupProbeSize = 0;
   icskMtupProbeTimestamp = 0;
   icskSyncMss: (sk: Sock, pmtu: number) => number = (_sk, pmtu) => pmtu;
+
+  override copyFrom(from: this): void {
+    super.copyFrom(from);
+    this.icskSyncMss = from.icskSyncMss;
+    this.icskBindHash = from.icskBindHash;
+    this.icskTimeout = from.icskTimeout;
+    this.icskRetransmitTimer = from.icskRetransmitTimer;
+    this.icskDelackTimer = from.icskDelackTimer;
+    this.icskRto = from.icskRto;
+    this.icskRtoMin = from.icskRtoMin;
+    this.icskRtoMax = from.icskRtoMax;
+    this.icskDelackMax = from.icskDelackMax;
+    this.icskPmtuCookie = from.icskPmtuCookie;
+    this.icskCaOps = from.icskCaOps;
+    this.icskCaOpsSetBy = from.icskCaOpsSetBy;
+    this.icskCaPriv = from.icskCaPriv;
+    this.icskCaState = from.icskCaState;
+    this.icskCaInitialized = from.icskCaInitialized;
+    this.icskCaSetsockopt = from.icskCaSetsockopt;
+    this.icskCaDstLocked = from.icskCaDstLocked;
+    this.icskRetransmits = from.icskRetransmits;
+    this.icskPending = from.icskPending;
+    this.icskBackoff = from.icskBackoff;
+    this.icskSynRetries = from.icskSynRetries;
+    this.icskProbesOut = from.icskProbesOut;
+    this.icskProbesTstamp = from.icskProbesTstamp;
+    this.icskExtHdrLen = from.icskExtHdrLen;
+    this.icskUserTimeout = from.icskUserTimeout;
+    this.icskAfOps = from.icskAfOps;
+    this.icskAfOpsSetBy = from.icskAfOpsSetBy;
+    this.icskMtupEnabled = from.icskMtupEnabled;
+    this.icskMtupSearchHigh = from.icskMtupSearchHigh;
+    this.icskMtupSearchLow = from.icskMtupSearchLow;
+    this.icskMtupProbeSize = from.icskMtupProbeSize;
+    this.icskMtupProbeTimestamp = from.icskMtupProbeTimestamp;
+    this.icskAck.copyFrom(from.icskAck);
+  }
 }
 
 export const ICSK_TIME_RETRANS = 1;
