@@ -541,7 +541,23 @@ export class TcpSock extends InetConnectionSock {
     this.dsackSeen = from.dsackSeen;
     this.rcvOoopack = from.rcvOoopack;
     this.tcpTxDelay = from.tcpTxDelay;
+    this.rcvMwndSeq = from.rcvMwndSeq;
+    this.receivedCe = from.receivedCe;
+    this.receivedCePending = from.receivedCePending;
+    this.prevEcnfield = from.prevEcnfield;
+    this.synEctSnt = from.synEctSnt;
+    this.synEctRcv = from.synEctRcv;
+    this.accecnOptTstamp = from.accecnOptTstamp;
+    this.accecnOptDemand = from.accecnOptDemand;
+    this.accecnMinlen = from.accecnMinlen;
+    this.accecnOptSentWDsack = from.accecnOptSentWDsack;
+    this.estEcnfield = from.estEcnfield;
+    this.accecnFailMode = from.accecnFailMode;
+    this.sawAccecnOpt = from.sawAccecnOpt;
+    this.pktsAckedEwma = from.pktsAckedEwma;
     this.rxOpt.copyFrom(from.rxOpt);
+    this.receivedEcnBytes.set(from.receivedEcnBytes);
+    this.deliveredEcnBytes.set(from.deliveredEcnBytes);
     this.rttMin.set(from.rttMin);
     this.chronoStat.set(from.chronoStat);
   }

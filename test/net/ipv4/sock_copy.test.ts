@@ -13,7 +13,14 @@ const FRESH: ReadonlySet<string> = new Set([
   ..."tcpRtxQueue outOfOrderQueue duplicateSack selectiveAcks recvSackCache".split(" "),
 ]);
 /** Structs inside of the sock that are copied as such. */
-const EMBEDDED: ReadonlySet<string> = new Set(["icskAck", "rxOpt", "rttMin", "chronoStat"]);
+const EMBEDDED: ReadonlySet<string> = new Set([
+  "icskAck",
+  "rxOpt",
+  "rttMin",
+  "chronoStat",
+  "receivedEcnBytes",
+  "deliveredEcnBytes",
+]);
 
 describe("copyFrom", () => {
   test.each([Sock, InetSock, InetConnectionSock, TcpSock])("class $name: takes over every field", (Class) => {
