@@ -556,8 +556,6 @@ export class TcpSock extends InetConnectionSock {
     this.sawAccecnOpt = from.sawAccecnOpt;
     this.pktsAckedEwma = from.pktsAckedEwma;
     this.rxOpt.copyFrom(from.rxOpt);
-    this.receivedEcnBytes.set(from.receivedEcnBytes);
-    this.deliveredEcnBytes.set(from.deliveredEcnBytes);
     this.rttMin.set(from.rttMin);
     this.chronoStat.set(from.chronoStat);
   }

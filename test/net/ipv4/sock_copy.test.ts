@@ -10,7 +10,9 @@ const GIVEN: ReadonlySet<string> = new Set("net skProt skProtCreator pageFrag sk
 /** The structs inside of the sock that a child starts afresh. */
 const FRESH: ReadonlySet<string> = new Set([
   ..."skReceiveQueue skWriteQueue skErrorQueue mcList corkFl icskAcceptQueue".split(" "),
-  ..."tcpRtxQueue outOfOrderQueue duplicateSack selectiveAcks recvSackCache".split(" "),
+  ..."tcpRtxQueue outOfOrderQueue duplicateSack selectiveAcks recvSackCache receivedEcnBytes deliveredEcnBytes".split(
+    " ",
+  ),
 ]);
 /** Structs inside of the sock that are copied as such. */
 const EMBEDDED: ReadonlySet<string> = new Set([
