@@ -555,6 +555,7 @@ export class TcpSock extends InetConnectionSock {
     this.accecnFailMode = from.accecnFailMode;
     this.sawAccecnOpt = from.sawAccecnOpt;
     this.pktsAckedEwma = from.pktsAckedEwma;
+    this.synFastopenChild = from.synFastopenChild;
     this.rxOpt.copyFrom(from.rxOpt);
     this.rttMin.set(from.rttMin);
     this.chronoStat.set(from.chronoStat);
