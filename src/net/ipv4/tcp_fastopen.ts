@@ -256,6 +256,7 @@ function tcpFastopenCreateChild(sk: TcpSock, skb: number, req: RequestSock): Tcp
   tcpFastopenAddSkb(child, skb);
   req.rcvNxt = seqRaw(child.rcvNxt);
   child.rcvWup = child.rcvNxt;
+  child.rcvMwndSeq = seqAdd(child.rcvWup, child.rcvWnd);
   return child;
 }
 
