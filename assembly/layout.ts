@@ -357,8 +357,10 @@ export const SOCKCB_DROPCOUNT: u32 = 156;
 /** struct qdisc_skb_cb: u32 pkt_len with link headers; f64 time_to_send (netem, fq). */
 export const QDISC_PKT_LEN: u32 = 208;
 export const QDISC_TIME_TO_SEND: u32 = 216;
-/** GRO: struct napi_gro_cb (u32 words). */
-export const GROCB: u32 = 224;
+/** struct napi_gro_cb, of an skb that GRO holds. u32 the last skb of its frag list; u32 frames in it; u8 fixed IP id. */
+export const GROCB_LAST: u32 = 224;
+export const GROCB_COUNT: u32 = 228;
+export const GROCB_FIXEDID: u32 = 232;
 
 // ---- rings of skbs between two cpus (net/core/ring.ts) --------------------------------------------------------------
 
@@ -598,7 +600,9 @@ export function layoutHash(): u32 {
   h = mix(h, FRAGCB_OFFSET);
   h = mix(h, QDISC_PKT_LEN);
   h = mix(h, QDISC_TIME_TO_SEND);
-  h = mix(h, GROCB);
+  h = mix(h, GROCB_LAST);
+  h = mix(h, GROCB_COUNT);
+  h = mix(h, GROCB_FIXEDID);
   h = mix(h, RING_HEAD);
   h = mix(h, RING_TAIL);
   h = mix(h, RING_MASK);

@@ -8,6 +8,7 @@ import type { Kernel } from "../kernel/kernel.ts";
 import type { NetDevice } from "../net/core/dev.ts";
 import {
   devSetFeature,
+  NETIF_F_GRO,
   NETIF_F_HW_CSUM,
   NETIF_F_RXCSUM,
   NETIF_F_TSO,
@@ -33,6 +34,8 @@ export interface LinkOptions {
   mtu?: number;
   /** veth only: false switches TSO and checksum offloads off, so that real 1514-byte frames with real checksums cross. */
   offload?: boolean;
+  /** With `offload: false`: false also has every received frame go up the stack by itself (`ethtool -K dev gro off`). */
+  gro?: boolean;
   /** Latency of each direction: "20ms", "150us", "1s", or a number of milliseconds. */
   delay?: string | number;
   /** Random extra latency, same units. Frames stay in order. */
@@ -142,7 +145,10 @@ export function linkHosts(kernel: Kernel, a: Host, b: Host, o: LinkOptions, n: n
     }
     if (o.offload === false && driver === "veth") {
       const offloads = NETIF_F_TSO | NETIF_F_TSO_ECN | NETIF_F_TSO6 | NETIF_F_HW_CSUM | NETIF_F_RXCSUM;
-      for (const dev of devs) devSetFeature(dev, offloads, false);
+      for (const dev of devs) {
+        devSetFeature(dev, offloads, false);
+        devSetFeature(dev, NETIF_F_GRO, o.gro !== false);
+      }
     }
   } finally {
     kernel.exit();

@@ -49,6 +49,9 @@ export interface SkbuffWasm {
   // net/core/gso.ts
   gsoSegment(skb: number, features: number, proto: number): number;
 
+  // net/core/gro.ts
+  groReceive(list: number, held: number, flush: number): number;
+
   // net/core/ring.ts
   ringInit(ring: number, entries: number): void;
   ringPush(ring: number, list: number): number;

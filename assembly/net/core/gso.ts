@@ -58,10 +58,10 @@ const TCP_PSH: u32 = 0x08;
 const TCP_CWR: u32 = 0x80;
 
 /** A 16-bit header field as a number, and back. */
-function get16(at: u32): u32 {
+export function get16(at: u32): u32 {
   return bswap<u16>(load<u16>(at)) as u32;
 }
-function put16(at: u32, v: u32): void {
+export function put16(at: u32, v: u32): void {
   store<u16>(at, bswap<u16>(v as u16));
 }
 /** What a 16-bit big-endian number adds to a partial sum. */

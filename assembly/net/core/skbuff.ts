@@ -266,7 +266,7 @@ function copyFrag(to: u32, from: u32): void {
 }
 
 /** skb_cloned(skb). */
-function isCloned(skb: u32): bool {
+export function isCloned(skb: u32): bool {
   return load<u8>(skb, SKB_CLONED) != 0 && (load<u32>(shinfo(skb), SHINFO_DATAREF) & SKB_DATAREF_MASK) != 1;
 }
 

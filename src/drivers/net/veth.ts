@@ -22,11 +22,17 @@ import {
 } from "../../../assembly/layout.ts";
 import { f64, u8, u16, u32 } from "../../mm/mem.ts";
 import {
+  __LINK_STATE_START,
+  devSetFeature,
   IFF_NO_QUEUE,
+  NapiStruct,
+  NET_RX_DROP,
   NET_RX_SUCCESS,
   NET_XMIT_DROP,
   NETDEV_TX_OK,
+  NETIF_F_ALL_TSO,
   NETIF_F_FRAGLIST,
+  NETIF_F_GRO,
   NETIF_F_GSO_SOFTWARE,
   NETIF_F_HIGHDMA,
   NETIF_F_HW_CSUM,
@@ -35,6 +41,11 @@ import {
   NETIF_F_SG,
   NetDevice,
   type NetDeviceOps,
+  napiComplete,
+  napiDisable,
+  napiEnable,
+  napiGroReceive,
+  napiSchedule,
   netifCarrierOff,
   netifCarrierOn,
   netifRx,
@@ -43,10 +54,12 @@ import {
   unregisterNetdevice,
 } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
+import { QdiscSkbHead, qdiscSkbDequeue, qdiscSkbPurge, qdiscSkbTail } from "../../net/core/sch_generic_h.ts";
 import { kfreeSkbReason, pskbMayPull, skbPostpullRcsum, skbScrubPacket } from "../../net/core/skbuff.ts";
 import { etherSetup, ethHwAddrRandom, ethHwAddrSet, ethMacAddr, ethTypeTrans } from "../../net/ethernet/eth.ts";
 import {
   SKB_DROP_REASON_DEV_READY,
+  SKB_DROP_REASON_FULL_RING,
   SKB_DROP_REASON_HDR_TRUNC,
   SKB_DROP_REASON_PKT_TOO_BIG,
 } from "../../uapi/dropreason.ts";
@@ -62,11 +75,21 @@ export const VETH_FEATURES: number =
 /** Room that a frame may have beyond the MTU: a VLAN tag. */
 const VLAN_HLEN = 4;
 
+/** Frames that wait for the other end's poll (VETH_RING_SIZE); as many as a backlog takes. */
+const VETH_RING_SIZE = 1000;
+
 class VethPriv {
   peer: NetDevice | null = null;
   /** Instead of the peer: this device is one end of a wire. */
   wire: Wire | null = null;
   wireEnd = 0;
+  /** Frames for this end, while GRO is on: its NAPI poll joins them. */
+  readonly ring: QdiscSkbHead = new QdiscSkbHead();
+  readonly napi: NapiStruct;
+
+  constructor(dev: NetDevice) {
+    this.napi = new NapiStruct(dev, vethPoll);
+  }
 }
 
 /** is_skb_forwardable: the device is up and the frame no longer than it takes. Returns a drop reason, 0 = fine. */
@@ -78,16 +101,15 @@ function skbForwardable(dev: NetDevice, skb: number): number {
 }
 
 /**
- * dev_forward_skb: makes a transmitted skb one that `dev` has received. It keeps its owner (so that TCP small queues
- * see
- * what is on its way) and, inside one host, its mark.
+ * __dev_forward_skb: makes a transmitted skb one that `dev` has received, or frees it. It keeps its owner (so that TCP
+ * small queues see what is on its way) and, inside one host, its mark. NET_RX_SUCCESS or NET_RX_DROP.
  */
-export function devForwardSkb(dev: NetDevice, skb: number, xnet: boolean): number {
+function __devForwardSkb(dev: NetDevice, skb: number, xnet: boolean): number {
   const reason = skbForwardable(dev, skb);
   if (reason !== 0) {
     dev.stats.rxDropped++;
     kfreeSkbReason(skb, reason);
-    return 1; // NET_RX_DROP
+    return NET_RX_DROP;
   }
   skbScrubPacket(skb, xnet);
   u32[(skb + SKB_SKB_IIF) >>> 2] = 0;
@@ -98,7 +120,42 @@ export function devForwardSkb(dev: NetDevice, skb: number, xnet: boolean): numbe
   if (u8[skb + SKB_IP_SUMMED] === CHECKSUM_COMPLETE) {
     skbPostpullRcsum(skb, (u32[(skb + SKB_DATA) >>> 2] as number) - ETH_HLEN, ETH_HLEN);
   }
-  return netifRx(skb);
+  return NET_RX_SUCCESS;
+}
+
+/** veth_forward_skb: to the backlog, or, where frames may be joined (`gro`), to the poll. */
+function vethForwardSkb(dev: NetDevice, skb: number, xnet: boolean, gro: boolean): number {
+  if (__devForwardSkb(dev, skb, xnet) !== NET_RX_SUCCESS) return NET_RX_DROP;
+  return gro ? vethNapiRx(dev, skb) : netifRx(skb);
+}
+
+/** veth_poll: what waits in the ring goes through GRO. */
+function vethPoll(napi: NapiStruct, budget: number): number {
+  const { ring } = (napi.dev as NetDevice).priv as VethPriv;
+  let work = 0;
+  while (work < budget) {
+    const skb = qdiscSkbDequeue(ring);
+    if (skb === 0) {
+      napiComplete(napi);
+      break;
+    }
+    napiGroReceive(napi, skb);
+    work++;
+  }
+  return work;
+}
+
+/** veth_xdp_rx: queues a frame for the poll. NET_RX_SUCCESS or NET_RX_DROP. */
+function vethNapiRx(dev: NetDevice, skb: number): number {
+  const priv = dev.priv as VethPriv;
+  if (priv.ring.qlen >= VETH_RING_SIZE || (dev.state & __LINK_STATE_START) === 0) {
+    dev.stats.rxDropped++;
+    kfreeSkbReason(skb, SKB_DROP_REASON_FULL_RING);
+    return NET_RX_DROP;
+  }
+  qdiscSkbTail(priv.ring, skb);
+  napiSchedule(priv.napi);
+  return NET_RX_SUCCESS;
 }
 
 /** veth_xmit. */
@@ -123,7 +180,9 @@ export function vethXmit(skb: number, dev: NetDevice): number {
     kfreeSkbReason(skb, SKB_DROP_REASON_DEV_READY);
     return NET_XMIT_DROP;
   }
-  if (devForwardSkb(rcv, skb, rcv.net !== dev.net) !== NET_RX_SUCCESS) {
+  // veth_skb_is_eligible_for_gro: a sender with TSO has no frames to join.
+  const gro = (rcv.features & NETIF_F_GRO) !== 0 && (dev.features & NETIF_F_ALL_TSO) === 0;
+  if (vethForwardSkb(rcv, skb, rcv.net !== dev.net, gro) !== NET_RX_SUCCESS) {
     dev.stats.txDropped++;
     return NET_XMIT_DROP;
   }
@@ -137,6 +196,7 @@ export function vethXmit(skb: number, dev: NetDevice): number {
 /** veth_open: the carrier is there as soon as both ends are up. */
 function vethOpen(dev: NetDevice): number {
   const priv = dev.priv as VethPriv;
+  napiEnable(priv.napi);
   if (priv.wire !== null) {
     netifCarrierOn(dev);
     return 0;
@@ -151,8 +211,10 @@ function vethOpen(dev: NetDevice): number {
 }
 
 function vethClose(dev: NetDevice): number {
+  const { napi, peer, ring } = dev.priv as VethPriv;
   netifCarrierOff(dev);
-  const peer = (dev.priv as VethPriv).peer;
+  napiDisable(napi);
+  qdiscSkbPurge(ring, SKB_DROP_REASON_DEV_READY);
   if (peer !== null) netifCarrierOff(peer);
   return 0;
 }
@@ -187,13 +249,20 @@ function vethSetup(net: Net, name: string, options: VethOptions | undefined): Ne
   dev.privFlags |= IFF_NO_QUEUE;
   dev.features = VETH_FEATURES | NETIF_F_LLTX;
   dev.hwFeatures = VETH_FEATURES;
-  dev.priv = new VethPriv();
+  dev.priv = new VethPriv(dev);
   if (options?.mtu !== undefined) dev.mtu = options.mtu;
   if (options?.address === undefined) ethHwAddrRandom(dev);
   else ethHwAddrSet(dev, options.address);
   // No carrier yet; nobody needs to be told.
   netifCarrierOff(dev);
   return dev;
+}
+
+/** register_netdevice and veth_disable_gro: frames are joined only where somebody asks for it. 0 or a negative errno. */
+function vethRegister(dev: NetDevice): number {
+  const err = registerNetdevice(dev);
+  if (err >= 0) devSetFeature(dev, NETIF_F_GRO, false);
+  return err;
 }
 
 export interface VethOptions {
@@ -216,10 +285,10 @@ export function vethNewlink(
   peerOptions?: VethOptions,
 ): NetDevice | number {
   const peer = vethSetup(peerNet, peerName, peerOptions);
-  let err = registerNetdevice(peer);
+  let err = vethRegister(peer);
   if (err < 0) return err;
   const dev = vethSetup(net, name, options);
-  err = registerNetdevice(dev);
+  err = vethRegister(dev);
   if (err < 0) {
     unregisterNetdevice(peer);
     return err;
@@ -272,7 +341,7 @@ function vethWireReceive(dev: NetDevice, skb: number): void {
   if ((dev.features & NETIF_F_RXCSUM) === 0 && u8[skb + SKB_IP_SUMMED] === CHECKSUM_UNNECESSARY) {
     u8[skb + SKB_IP_SUMMED] = CHECKSUM_NONE;
   }
-  if (devForwardSkb(dev, skb, true) === NET_RX_SUCCESS) {
+  if (vethForwardSkb(dev, skb, true, (dev.features & NETIF_F_GRO) !== 0) === NET_RX_SUCCESS) {
     dev.stats.rxPackets++;
     dev.stats.rxBytes += length;
   }
@@ -292,7 +361,7 @@ export function wireNewlink(
   const dev = vethSetup(net, name, options);
   dev.netdevOpsSetBy = "veth_setup";
   const priv = dev.priv as VethPriv;
-  const err = registerNetdevice(dev);
+  const err = vethRegister(dev);
   if (err < 0) return err;
   priv.wire = wire;
   priv.wireEnd = end;

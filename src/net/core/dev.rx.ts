@@ -33,6 +33,7 @@ import {
   type PacketTap,
   type PacketType,
 } from "./dev.ts";
+import { napiGroPoll, napiGroPurge } from "./gro.ts";
 import { type Qdisc, QdiscSkbHead, qdiscSkbDequeue, qdiscSkbTail } from "./sch_generic_h.ts";
 import { kfreeSkbReason, skbClone } from "./skbuff.ts";
 
@@ -53,6 +54,10 @@ export class NapiStruct {
   readonly weight: number;
   state = 0;
   next: NapiStruct | null = null;
+  /** Frames of this poll for GRO, chained, and those that it holds since the last one (gro.ts). */
+  rxList = 0;
+  rxTail = 0;
+  groHeld = 0;
 
   constructor(
     dev: NetDevice | null,
@@ -370,6 +375,7 @@ export function napiEnable(napi: NapiStruct): void {
 }
 export function napiDisable(napi: NapiStruct): void {
   napi.state |= NAPI_STATE_DISABLE;
+  napiGroPurge(napi);
 }
 
 /** net_rx_action: polls everyone in turn, NETDEV_BUDGET packets in all. */
@@ -395,6 +401,7 @@ function netRxAction(): void {
     } else {
       const work = n.poll(n, n.weight);
       budget -= work;
+      if (n.rxList !== 0 || n.groHeld !== 0) napiGroPoll(n, work < n.weight);
       if (work >= n.weight && (n.state & NAPI_STATE_SCHED) !== 0) {
         if (repollTail === null) repollHead = n;
         else repollTail.next = n;

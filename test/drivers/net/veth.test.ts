@@ -15,6 +15,7 @@ import {
   devSetFeature,
   devSetMtu,
   NETIF_F_ALL_TSO,
+  NETIF_F_GRO,
   NETIF_F_HW_CSUM,
   NETIF_F_SG,
   type NetDevice,
@@ -187,5 +188,33 @@ describe("loopback", () => {
     devRemovePack(pt);
     expect(got).toBe(dst);
     expect(net.loopbackDev?.stats).toMatchObject({ txPackets: 1, rxPackets: 1, txBytes: 1, rxBytes: 1 });
+  });
+});
+
+describe("GRO", () => {
+  it("is off until somebody asks for it", () => {
+    const [dev, peer] = pair();
+    expect([dev.features & NETIF_F_GRO, peer.features & NETIF_F_GRO]).toEqual([0, 0]);
+  });
+
+  it("joins the frames of a sender without TSO, and frees what waits when the device goes down", () => {
+    const { w } = held;
+    const [dev, peer] = pair();
+    const { pt } = ipReceiver();
+    w.do(() => {
+      devSetFeature(dev, NETIF_F_ALL_TSO | NETIF_F_HW_CSUM, false);
+      devSetFeature(peer, NETIF_F_GRO, true);
+    });
+    w.do(() => devQueueXmit(tcpFrame(dev, 5000, { gsoSize: 1000 })));
+    expect(w.frames.map((f) => [f.skbLen, f.ipSummed])).toEqual([[5040, CHECKSUM_PARTIAL]]);
+    expect(peer.stats.rxPackets).toBe(5);
+    // Frames wait in the ring until the softirq; the device is closed before it.
+    w.do(() => {
+      devQueueXmit(tcpFrame(dev, 5000, { gsoSize: 1000 }));
+      devClose(peer);
+    });
+    expect(w.frames).toHaveLength(1);
+    expect(w.drops).toEqual(Array(5).fill("DEV_READY"));
+    devRemovePack(pt);
   });
 });
