@@ -35,6 +35,7 @@ import {
 } from "./inet_sock.ts";
 import { ipRouteOutputFlow } from "./route.ts";
 import { tcpAccecnSynackRetransmitted } from "./tcp_ecn.ts";
+import { tcpSynAckTimeout } from "./tcp_timer.ts";
 
 declare module "../core/net_namespace.ts" {
   interface Net {
@@ -330,6 +331,7 @@ export function reqskTimerHandler(t: TimerList): void {
       ? req.numTimeout >= maxRetries
       : req.numTimeout >= maxRetries && (!req.acked || req.numTimeout >= deferAccept);
   const resend = deferAccept === 0 ? true : !req.acked || req.numTimeout >= deferAccept - 1;
+  tcpSynAckTimeout(req);
   if (!expire && (!resend || inetRtxSynAck(listener, req) === 0 || req.acked)) {
     tcpAccecnSynackRetransmitted(req);
     if (req.numTimeout++ === 0) q.young--;

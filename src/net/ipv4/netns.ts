@@ -240,8 +240,6 @@ export class NetnsIpv4 {
   /** How often in a row client Fast Open was sent to rest, and when the last time (jiffies). */
   tfoActiveDisableTimes = 0;
   tfoActiveDisableStamp = 0;
-  /** Sockets that nobody holds any more and that still have to finish (tcp_orphan_count). */
-  orphanCount = 0;
   /** Bumped by whatever may make a cached route wrong (rt_genid_bump_ipv4). */
   rtGenid = 1;
   /** Bumped when an address or a device changes (dev_addr_genid): nexthops choose their source address again. */

@@ -34,8 +34,10 @@ import {
   EFAULT,
   EINPROGRESS,
   EINVAL,
+  ENOENT,
   ENOTCONN,
   EOPNOTSUPP,
+  EPERM,
   EPIPE,
 } from "../../uapi/errno.ts";
 import {
@@ -82,8 +84,12 @@ import {
   TCP_LAST_ACK,
   TCP_LISTEN,
   TCP_MSS_DEFAULT,
+  TCP_NEW_SYN_RECV,
+  TCP_NO_QUEUE,
+  TCP_SEND_QUEUE,
   TCP_SYN_RECV,
   TCP_SYN_SENT,
+  TCP_TIME_WAIT,
   TCPF_CLOSE_WAIT,
   TCPF_CLOSING,
   TCPF_ESTABLISHED,
@@ -99,6 +105,7 @@ import {
 } from "../../uapi/tcp.ts";
 import { skbCopyDatagramMsg } from "../core/datagram.ts";
 import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
+import { SOCK_MIN_SNDBUF } from "../core/netns_core.ts";
 import { putCmsg } from "../core/scm.ts";
 import {
   allocSkb,
@@ -130,8 +137,10 @@ import {
   SOCK_USE_WRITE_QUEUE,
   skDstReset,
   skMemCharge,
+  skMemoryAllocated,
   skMemReclaim,
   skPageFragRefill,
+  skProtMemLimits,
   skWmemSchedule,
   sockError,
   sockFlag,
@@ -148,12 +157,15 @@ import {
   inetCskInPingpongMode,
   inetCskListenReadable,
   inetCskListenStop,
+  inetCskReqskQueueDropAndPut,
   inetCskResetKeepaliveTimer,
 } from "./inet_connection_sock.ts";
 import { inetPutPort } from "./inet_hashtables.ts";
+import type { RequestSock, TcpTimewaitSock } from "./inet_sock.ts";
 import { ICSK_ACK_PUSHED, ICSK_ACK_PUSHED2, ICSK_ACK_SCHED } from "./inet_sock.ts";
+import { inetTwskDeschedulePut } from "./inet_timewait_sock.ts";
 import { ipRecvError } from "./ip_sockglue.ts";
-import { after, before, seq, seqAdd, seqSub } from "./seq.ts";
+import { after, before, seq, seqAdd, seqRaw, seqSub } from "./seq.ts";
 import { tcpAssignCongestionControl, tcpCleanupCongestionControl } from "./tcp_cong.ts";
 import { tcpAccecnInitCounters } from "./tcp_ecn.ts";
 import { reqskFastopenRemove, tcpFastopenActiveDisableOfoCheck } from "./tcp_fastopen.ts";
@@ -161,10 +173,13 @@ import {
   minmaxReset,
   skWmemQueuedAdd,
   TCP_CHRONO_BUSY,
+  TCP_DELACK_MAX,
   TCP_INFINITE_SSTHRESH,
   TCP_INIT_CWND,
+  TCP_MIN_MSS,
   TCP_NAGLE_CORK,
   TCP_NAGLE_PUSH,
+  TCP_RTO_MIN,
   TCP_TIMEOUT_INIT,
   TCP_TIMEWAIT_LEN,
   TCP_URG_READ,
@@ -174,17 +189,21 @@ import {
   tcpAddWriteQueueTail,
   tcpBoundToHalfWnd,
   tcpClearXmitTimers,
+  tcpFastPathCheck,
   tcpFinTime,
   tcpInq,
   tcpJiffies32,
+  tcpMstampRefresh,
   tcpReceiveWindow,
   tcpRtxAndWriteQueuesEmpty,
   tcpRtxQueueHead,
   tcpSkbCanCollapseTo,
+  tcpSpaceFromWin,
+  tcpUnderMemoryPressure,
   tcpWmemFreeSkb,
   tcpWriteQueueEmpty,
 } from "./tcp_h.ts";
-import { tcpRcvSpaceAdjust } from "./tcp_input.ts";
+import { tcpDataReady, tcpRcvSpaceAdjust } from "./tcp_input.ts";
 import { tcpTimeWait } from "./tcp_minisocks.ts";
 import {
   __tcpPushPendingFrames,
@@ -199,8 +218,10 @@ import {
   tcpSlowStartAfterIdleCheck,
   tcpSyncMss,
 } from "./tcp_output.ts";
+import type { TcpSackBlock } from "./tcp_sock.ts";
 import {
   TcpFastopenRequest,
+  TcpOptionsReceived,
   TcpSock,
   tcpSkbCbFlags,
   tcpSkbEndSeq,
@@ -324,11 +345,16 @@ export function tcpDoneWithError(sk: Sock, err: number): void {
 
 // ---- readiness ----------------------------------------------------------------------------------------------------------
 
-/** tcp_epollin_ready: `target` bytes (SO_RCVLOWAT) wait, or the window is so full that no more may come. */
+/** tcp_rmem_pressure: seven eighths of the buffer are in use. */
+function tcpRmemPressure(sk: TcpSock): boolean {
+  return tcpUnderMemoryPressure(sk) || sk.skRmemAlloc > sk.skRcvbuf - (sk.skRcvbuf >> 3);
+}
+
+/** tcp_epollin_ready: `target` bytes (SO_RCVLOWAT) wait, or there is no room for more. */
 function tcpEpollinReady(tp: TcpSock, target: number): boolean {
   const avail = seqSub(tp.rcvNxt, tp.copiedSeq);
   if (avail <= 0) return false;
-  return avail >= target || (tp.skRmemAlloc > tp.skRcvbuf && avail > 0) || tcpReceiveWindow(tp) <= tp.icskAck.rcvMss;
+  return avail >= target || tcpRmemPressure(tp) || tcpReceiveWindow(tp) <= tp.icskAck.rcvMss;
 }
 
 /** tcp_stream_is_readable. */
@@ -347,7 +373,6 @@ export function tcpPoll(sock: Socket): number {
   if (sk.skShutdown & RCV_SHUTDOWN) mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
   if (state !== TCP_SYN_SENT && (state !== TCP_SYN_RECV || sk.fastopenRsk !== null)) {
     let target = sk.skRcvlowat === 0 ? 1 : sk.skRcvlowat;
-    if (target > sk.skRcvbuf >> 1) target = sk.skRcvbuf >> 1;
     if (sk.urgSeq === sk.copiedSeq && !sockFlag(sk, SOCK_URGINLINE) && sk.urgData !== 0) target++;
     if (tcpStreamIsReadable(sk, target)) mask |= EPOLLIN | EPOLLRDNORM;
     if ((sk.skShutdown & SEND_SHUTDOWN) === 0) {
@@ -723,7 +748,10 @@ export function __tcpCleanupRbuf(sk: TcpSock, copied: number): void {
       if (next !== 0 && next >= 2 * now) timeToAck = true;
     }
   }
-  if (timeToAck) tcpSendAck(sk);
+  if (timeToAck) {
+    tcpMstampRefresh(sk);
+    tcpSendAck(sk);
+  }
 }
 
 /** tcp_cleanup_rbuf. */
@@ -753,6 +781,22 @@ function tcpRecvUrg(sk: TcpSock, msg: Msghdr, len: number, flags: number): numbe
   return -EAGAIN;
 }
 
+/** tcp_peek_sndq: MSG_PEEK of the send queue (TCP_REPAIR): first what was sent, then what was not. */
+function tcpPeekSndq(sk: TcpSock, msg: Msghdr): number {
+  let copied = 0;
+  for (let skb = tcpRtxQueueHead(sk); skb !== 0; skb = skbNext(skb)) {
+    const len = skbLen(skb);
+    if (skbCopyDatagramMsg(skb, 0, msg, len) !== 0) return -EFAULT;
+    copied += len;
+  }
+  for (let skb = skbPeek(sk.skWriteQueue); skb !== 0; skb = skbNext(skb)) {
+    const len = skbLen(skb);
+    if (skbCopyDatagramMsg(skb, 0, msg, len) !== 0) return -EFAULT;
+    copied += len;
+  }
+  return copied;
+}
+
 /** How far into the skb's bytes `offset` in sequence space is. */
 function recvQueueSkip(skb: number, offset: number): number {
   // A SYN takes a sequence number but is no byte.
@@ -769,8 +813,15 @@ export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): 
   if (flags & MSG_ERRQUEUE) return ipRecvError(sk, msg, len);
   if (flags & MSG_OOB) return tcpRecvUrg(sk, msg, len, flags);
   const peek = (flags & MSG_PEEK) !== 0;
+  if (sk.repair) {
+    // TCP_REPAIR: what is in the queues may be looked at, and stays there.
+    if (!peek) return -EPERM;
+    if (sk.repairQueue === TCP_SEND_QUEUE) return tcpPeekSndq(sk, msg);
+    if (sk.repairQueue === TCP_NO_QUEUE) return -EINVAL;
+  }
   let copied = 0;
   let at = sk.copiedSeq;
+  if (peek && sk.skPeekOff > 0) at = seqAdd(at, sk.skPeekOff);
   let err = 0;
 
   outer: while (len > 0) {
@@ -828,32 +879,37 @@ export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): 
             if (!peek) sk.copiedSeq = at;
             offset++;
             used--;
-            if (used === 0) {
-              tcpRecvSkipDone(sk, skb, offset, peek, at);
-              continue;
-            }
           }
         } else {
           used = urgOffset;
         }
       }
     }
-    if ((flags & MSG_TRUNC) === 0) {
+    if ((flags & MSG_TRUNC) === 0 && used > 0) {
       const e = skbCopyDatagramMsg(skb, offset, msg, used);
       if (e !== 0) {
         if (copied === 0) err = -EFAULT;
         break;
       }
     }
-    at = seqAdd(at, used);
-    copied += used;
-    len -= used;
-    if (!peek) {
-      sk.copiedSeq = at;
+    if (used > 0) {
+      at = seqAdd(at, used);
+      copied += used;
+      len -= used;
+      if (peek) {
+        if (sk.skPeekOff >= 0) sk.skPeekOff += used;
+      } else {
+        sk.copiedSeq = at;
+        // sk_peek_offset_bwd
+        if (sk.skPeekOff > 0) sk.skPeekOff = Math.max(sk.skPeekOff - used, 0);
+      }
       tcpRcvSpaceAdjust(sk);
     }
     // skip_copy
-    if (sk.urgData !== 0 && after(sk.copiedSeq, sk.urgSeq)) sk.urgData = 0;
+    if (sk.urgData !== 0 && after(sk.copiedSeq, sk.urgSeq)) {
+      sk.urgData = 0;
+      tcpFastPathCheck(sk);
+    }
     if (used + offset < skbLen(skb)) continue;
     if (tcpSkbFlags(skb) & TCPHDR_FIN) {
       at = seqAdd(at, 1);
@@ -871,7 +927,7 @@ export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): 
     if (err === -EAGAIN) __tcpCleanupRbuf(sk, 0);
     return err;
   }
-  if (!peek) tcpCleanupRbuf(sk, copied);
+  tcpCleanupRbuf(sk, copied);
   if (sk.recvmsgInq) putCmsg(msg, SOL_TCP, TCP_CM_INQ, tcpInqHint(sk));
   return copied;
 }
@@ -882,30 +938,22 @@ function tcpInqHint(sk: TcpSock): number {
   return inq === 0 && sockFlag(sk, SOCK_DONE) ? 1 : inq;
 }
 
-function tcpRecvSkipDone(sk: TcpSock, skb: number, offset: number, peek: boolean, at: ReturnType<typeof seq>): void {
-  if (sk.urgData !== 0 && after(at, sk.urgSeq)) sk.urgData = 0;
-  if (!peek && offset >= skbLen(skb) && (tcpSkbFlags(skb) & TCPHDR_FIN) === 0) tcpEatRecvSkb(sk, skb);
-}
-
 /** tcp_set_rcvlowat: a larger low water mark may need a larger buffer. */
 export function tcpSetRcvlowat(sk0: Sock, val: number): number {
   const sk = sk0 as TcpSock;
-  const cap =
-    (sk.skUserlocks & SOCK_RCVBUF_LOCK) !== 0 ? sk.skRcvbuf >> 1 : (sk.net.ipv4.sysctlTcpRmem[2] as number) >> 1;
-  if (val > cap) val = cap;
+  const locked = (sk.skUserlocks & SOCK_RCVBUF_LOCK) !== 0;
+  const cap = locked ? sk.skRcvbuf >> 1 : (sk.net.ipv4.sysctlTcpRmem[2] as number) >> 1;
+  val = Math.min(val, cap);
   sk.skRcvlowat = val === 0 ? 1 : val;
-  if (tcpPollReadable(sk) && !sockFlag(sk, SOCK_DEAD)) sk.skDataReady(sk);
-  if (sk.skUserlocks & SOCK_RCVBUF_LOCK) return 0;
-  const space = Math.min(Math.ceil((val * 256) / sk.scalingRatio), 0x7fffffff);
+  // Readable right now?
+  tcpDataReady(sk);
+  if (locked) return 0;
+  const space = tcpSpaceFromWin(sk, val);
   if (space > sk.skRcvbuf) {
     sk.skRcvbuf = space;
-    if (sk.windowClamp < val) sk.windowClamp = val;
+    if (sk.windowClamp !== 0 && sk.windowClamp < val) sk.windowClamp = val;
   }
   return 0;
-}
-
-function tcpPollReadable(sk: TcpSock): boolean {
-  return tcpStreamIsReadable(sk, sk.skRcvlowat);
 }
 
 // ---- shutdown and close ---------------------------------------------------------------------------------------------------
@@ -918,9 +966,10 @@ export function tcpShutdown(sk: Sock, how: number): void {
   }
 }
 
-/** tcp_check_oom: too many orphans, or too much memory in their hands. */
+/** tcp_check_oom: too many orphans (they count 2^shift times), or too much memory in their hands. */
 export function tcpCheckOom(sk: TcpSock, shift: number): boolean {
-  return sk.net.orphanCount << shift > sk.net.ipv4.sysctlTcpMaxOrphans;
+  if (sk.net.orphanCount << shift > sk.net.ipv4.sysctlTcpMaxOrphans) return true;
+  return sk.skWmemQueued > SOCK_MIN_SNDBUF && skMemoryAllocated(sk) > skProtMemLimits(sk, 2);
 }
 
 /** __tcp_close. `timeout` (SO_LINGER) is waited for by the blocking close. */
@@ -1051,10 +1100,13 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   sk.rcvRttLastTsecr = 0;
   // A new connection never reuses the sequence space of the old one.
   sk.writeSeq = seqAdd(sk.writeSeq, sk.maxWindow + 2);
+  if (seqRaw(sk.writeSeq) === 0) sk.writeSeq = seq(1);
   sk.icskBackoff = 0;
   sk.icskProbesOut = 0;
   sk.icskProbesTstamp = 0;
   sk.icskRto = TCP_TIMEOUT_INIT;
+  sk.icskRtoMin = TCP_RTO_MIN;
+  sk.icskDelackMax = TCP_DELACK_MAX;
   sk.sndSsthresh = TCP_INFINITE_SSTHRESH;
   sk.sndCwnd = TCP_INIT_CWND;
   sk.sndCwndCnt = 0;
@@ -1079,12 +1131,28 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   sk.icskCaInitialized = false;
   sk.icskCaState = TCP_CA_Open;
   inetCskDelackInit(sk);
-  sk.icskAck.rcvMss = 536; // TCP_MIN_MSS's sane start, as tcp_initialize_rcv_mss finds it
-  sk.rxOpt.sawTstamp = false;
-  sk.rxOpt.dsack = false;
-  sk.rxOpt.numSacks = 0;
-  sk.rxOpt.tsRecent = 0;
-  sk.rxOpt.tsRecentStamp = 0;
+  sk.icskAck.rcvMss = TCP_MIN_MSS;
+  sk.rxOpt = new TcpOptionsReceived();
+  sk.savedSyn = null;
+  sk.isSackReneg = false;
+  sk.compressedAck = 0;
+  sk.dsackDups = 0;
+  sk.reordSeen = 0;
+  sk.rcvOoopack = 0;
+  sk.synDataAcked = false;
+  (sk.duplicateSack[0] as TcpSackBlock).startSeq = seq(0);
+  (sk.duplicateSack[0] as TcpSackBlock).endSeq = seq(0);
+  // The pipe has a bubble until at least the first ACK.
+  sk.appLimited = 0xffffffff;
+  sk.rateAppLimited = true;
+  sk.rackMstamp = 0;
+  sk.rackAdvanced = false;
+  sk.rackReoWndSteps = 1;
+  sk.rackLastDelivered = 0;
+  sk.rackReoWndPersist = 0;
+  sk.rackDsackSeen = false;
+  sk.plbRehash = 0;
+  sk.skPeekOff = -1;
   skDstReset(sk);
   sk.skRxDst = null;
   sk.bytesSent = 0;
@@ -1112,21 +1180,25 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   return 0;
 }
 
-/** tcp_abort (ss -K, namespace teardown): ends a connection with a RST and `err`. */
+/** tcp_abort (ss -K, namespace teardown): ends a connection with a RST and `err`. -ENOENT: it is over already. */
 export function tcpAbort(sk0: Sock, err: number): number {
+  if (sk0.skcState === TCP_NEW_SYN_RECV) {
+    const req = sk0 as RequestSock;
+    inetCskReqskQueueDropAndPut(req.rskListener, req);
+    return 0;
+  }
+  if (sk0.skcState === TCP_TIME_WAIT) {
+    inetTwskDeschedulePut(sk0 as TcpTimewaitSock);
+    return 0;
+  }
   const sk = sk0 as TcpSock;
+  if (sk.skcState === TCP_CLOSE) return -ENOENT;
   if (sk.skcState === TCP_LISTEN) {
     tcpSetState(sk, TCP_CLOSE);
     inetCskListenStop(sk);
   }
-  if (!sockFlag(sk, SOCK_DEAD)) {
-    if (tcpNeedReset(sk.skcState)) tcpSendActiveReset(sk);
-    tcpDoneWithError(sk, err);
-    return 0;
-  }
   if (tcpNeedReset(sk.skcState)) tcpSendActiveReset(sk);
-  tcpWriteQueuePurge(sk);
-  tcpDone(sk);
+  tcpDoneWithError(sk, err);
   return 0;
 }
 

@@ -373,7 +373,7 @@ export class TcpSock extends InetConnectionSock {
   reordCnt = 0;
   synSkbs = 0;
   isMptcp = false;
-  readonly rxOpt: TcpOptionsReceived = new TcpOptionsReceived();
+  rxOpt: TcpOptionsReceived = new TcpOptionsReceived();
   pacingTimer: TimerList = null as unknown as TimerList;
   compressedAckTimer: TimerList = null as unknown as TimerList;
   /** EDT: microseconds when the last skb may leave. */

@@ -50,7 +50,7 @@ import {
   ICSK_TIME_REO_TIMEOUT,
   ICSK_TIME_RETRANS,
 } from "./inet_sock.ts";
-import { tcpDone, tcpDoneWithError } from "./tcp.ts";
+import { tcpCheckOom, tcpDone, tcpDoneWithError } from "./tcp.ts";
 import { tcpAccecnSynackRetransmitted } from "./tcp_ecn.ts";
 import { tcpFastopenActiveDetectBlackhole } from "./tcp_fastopen.ts";
 import {
@@ -60,6 +60,7 @@ import {
   keepaliveTimeElapsed,
   keepaliveTimeWhen,
   TCP_ATO_MIN,
+  TCP_DELACK_MAX,
   TCP_RESOURCE_PROBE_INTERVAL,
   TCP_RTO_MIN,
   TCP_THIN_LINEAR_RETRIES,
@@ -164,12 +165,6 @@ function tcpWriteErr(sk: TcpSock): void {
   netIncStats(sk.net, LINUX_MIB_TCPABORTONTIMEOUT);
 }
 
-/** tcp_check_oom's test: more orphans than the sysctl allows, halved `shift` times. */
-/* notrace */
-function tcpTooManyOrphans(sk: TcpSock, shift: number): boolean {
-  return sk.net.orphanCount > sk.net.ipv4.sysctlTcpMaxOrphans >> shift;
-}
-
 /**
  * tcp_out_of_resources: ends an orphan if there are too many of them; those that make no progress count more. True if the
  * connection is gone. `doReset`: tell the peer.
@@ -181,7 +176,7 @@ function tcpOutOfResources(sk: TcpSock, doReset: boolean): boolean {
   if (idle > 2 * tcpRtoMax(sk) || !doReset) shift++;
   // If some dubious ICMP arrived, penalize even more.
   if (sk.skErrSoft !== 0) shift++;
-  if (tcpTooManyOrphans(sk, shift)) {
+  if (tcpCheckOom(sk, shift)) {
     // A reset if the last segment was sent recently, or if the window is closed.
     if (idle <= TCP_TIMEWAIT_LEN || (sk.sndWnd === 0 && sk.packetsOut === 0)) doReset = true;
     if (doReset) tcpSendActiveReset(sk);
@@ -286,7 +281,7 @@ export function tcpDelackTimerHandler(sk: TcpSock): void {
   if (!inetCskAckScheduled(sk)) return;
   if (!inetCskInPingpongMode(sk)) {
     // Delayed ACK missed: inflate ATO.
-    ack.ato = Math.min(ack.ato * 2, sk.icskRto);
+    ack.ato = Math.min(ack.ato * 2, sk.icskRto, TCP_DELACK_MAX);
   } else {
     // Delayed ACK missed: leave pingpong mode and deflate ATO.
     inetCskExitPingpongMode(sk);
