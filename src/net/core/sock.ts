@@ -1077,9 +1077,9 @@ export function skSetupCaps(sk: Sock, dst: DstEntry): void {
   const dev = dst.dev;
   skDstSet(sk, dst);
   let caps = dev.features;
-  // Super-packets for every device that scatters: what it cannot cut is cut in software on the way to it. A card without
-  // scatter-gather has no NETIF_F_GSO (netdev_fix_features) and gets one linear segment at a time, as in 2.6.30.
-  if ((caps & NETIF_F_GSO) !== 0) caps |= NETIF_F_GSO_SOFTWARE;
+  // Super-packets for every device that scatters, even if its GSO is switched off: what it cannot cut is cut in software on
+  // the way to it. A card without scatter-gather gets one linear segment at a time, as in 2.6.30.
+  if ((caps & NETIF_F_SG) !== 0) caps |= NETIF_F_GSO | NETIF_F_GSO_SOFTWARE;
   if (sk.skGsoDisabled) caps &= ~NETIF_F_GSO_SOFTWARE;
   let maxSegs = 1;
   sk.skRouteCaps = caps;

@@ -45,6 +45,7 @@ import {
   LINUX_MIB_TCPABORTONDATA,
   LINUX_MIB_TCPABORTONLINGER,
   LINUX_MIB_TCPABORTONMEMORY,
+  LINUX_MIB_TCPAUTOCORKING,
   TCP_MIB_ATTEMPTFAILS,
   TCP_MIB_CURRESTAB,
   TCP_MIB_ESTABRESETS,
@@ -218,6 +219,7 @@ import {
   tcpSlowStartAfterIdleCheck,
   tcpSyncMss,
 } from "./tcp_output.ts";
+import { tcpRateCheckAppLimited } from "./tcp_rate.ts";
 import type { TcpSackBlock } from "./tcp_sock.ts";
 import {
   TcpFastopenRequest,
@@ -466,7 +468,10 @@ export function tcpPush(sk: TcpSock, flags: number, mssNow: number, nonagle: num
   tcpMarkUrg(sk, flags);
   if (tcpShouldAutocork(sk, skb, sizeGoal)) {
     // TSQ_THROTTLED: tcp_wfree pushes when the NIC is done with what it has.
-    sk.tsqFlags |= TSQF_THROTTLED;
+    if ((sk.tsqFlags & TSQF_THROTTLED) === 0) {
+      netIncStats(sk.net, LINUX_MIB_TCPAUTOCORKING);
+      sk.tsqFlags |= TSQF_THROTTLED;
+    }
     if (sk.skWmemAlloc > skbTruesize(skb)) return;
   }
   if (flags & MSG_MORE) nonagle = TCP_NAGLE_CORK;
@@ -597,6 +602,7 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     if (fo === -EINPROGRESS && fastopenCopied > 0) return fastopenCopied;
     if (fo !== 0) return skStreamError(sk, flags, fo);
   }
+  tcpRateCheckAppLimited(sk);
   const connected = streamConnected(sk);
   if (connected !== 0) return connected;
 
@@ -690,13 +696,15 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     if (++queued >= TCP_FLUSH_SKBS) {
       // sk_flush_backlog: what the peer answers counts before more is queued.
       queued = 0;
-      if (kernel.flushSoftirq() && (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0)) {
-        err = -EPIPE;
-        break;
+      if (kernel.flushSoftirq()) {
+        mssNow = tcpSendMss(sk, flags);
+        sizeGoal = sizeGoalResult;
+        if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) {
+          err = -EPIPE;
+          break;
+        }
       }
     }
-    mssNow = tcpSendMss(sk, flags);
-    sizeGoal = sizeGoalResult;
   }
 
   if (err === -EAGAIN) sk.skNoSpace = true;

@@ -588,12 +588,9 @@ export function tcpMtuProbe(sk: TcpSock): number {
   // Binary search between the base and what the interface allows.
   const mssNow = tcpCurrentMss(sk);
   const probeSize = tcpMtuToMss(sk, (sk.icskMtupSearchHigh + sk.icskMtupSearchLow) >> 1);
-  const sizeNeeded = probeSize + (sk.reordering + 1) * mssNow;
+  const sizeNeeded = probeSize + (sk.reordering + 1) * sk.mssCache;
   const interval = sk.icskMtupSearchHigh - sk.icskMtupSearchLow;
-  if (
-    probeSize > tcpMtuToMss(sk, sk.icskMtupSearchHigh) ||
-    interval < Math.max(1, sk.net.ipv4.sysctlTcpProbeThreshold)
-  ) {
+  if (probeSize > tcpMtuToMss(sk, sk.icskMtupSearchHigh) || interval >>> 0 < sk.net.ipv4.sysctlTcpProbeThreshold) {
     tcpMtuCheckReprobe(sk);
     return -1;
   }

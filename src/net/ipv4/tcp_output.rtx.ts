@@ -55,6 +55,7 @@ import {
   tcpSndWndTest,
   tcpTransmitSkb,
   tcpTsoSegs,
+  tcpUrgMode,
   tcpWriteXmit,
 } from "./tcp_output.ts";
 import type { TcpSock } from "./tcp_sock.ts";
@@ -202,7 +203,8 @@ export function __tcpRetransmitSkb(sk: TcpSock, skb: number, segs: number): numb
     if (tcpSkbSeq(skb) !== sk.sndUna) return -EAGAIN;
     availWnd = curMss;
   }
-  let len = curMss * segs;
+  // RFC 6093 §3.1: the urgent pointer of each segment stands for itself: they are sent one by one.
+  let len = curMss * (tcpUrgMode(sk) ? 1 : segs);
   if (len > availWnd) {
     len = availWnd - (availWnd % curMss);
     if (len === 0) len = availWnd;

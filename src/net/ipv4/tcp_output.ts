@@ -532,9 +532,7 @@ export function __tcpTransmitSkb(sk: TcpSock, skb: number, cloneIt: number, rcvN
   bugOn(skb === 0 || tcpSkbPcount(skb) === 0, "tcp_transmit_skb of an skb without segments");
   const priorWstamp = sk.tcpWstampNs;
   if (sk.tcpClockCache > sk.tcpWstampNs) sk.tcpWstampNs = sk.tcpClockCache;
-  // What leaves at one instant (this clock stands still meanwhile) keeps its order: RACK asks what was sent first.
-  sk.txTie = sk.tcpWstampNs === priorWstamp ? Math.min(sk.txTie + 1, TX_TIE_MAX) : 0;
-  f64[(skb + SKB_TSTAMP) >>> 3] = sk.tcpWstampNs + sk.txTie * TX_TIE;
+  f64[(skb + SKB_TSTAMP) >>> 3] = sk.tcpWstampNs;
 
   let oskb = 0;
   if (cloneIt !== 0) {
@@ -543,6 +541,14 @@ export function __tcpTransmitSkb(sk: TcpSock, skb: number, cloneIt: number, rcvN
     if (skb === 0) return -ENOBUFS;
     u32[(skb + SKB_DEV) >>> 2] = 0;
     u32[(oskb + TCPCB_TX_CLONE) >>> 2] = skb;
+    // What leaves at one instant (this clock stands still meanwhile) keeps its order in the queue: RACK asks what was sent
+    // first. The clone keeps the plain time, which is its earliest departure.
+    if (sk.tcpWstampNs === priorWstamp) {
+      sk.txTie = Math.min(sk.txTie + 1, TX_TIE_MAX);
+      f64[(oskb + SKB_TSTAMP) >>> 3] = sk.tcpWstampNs + sk.txTie * TX_TIE;
+    } else {
+      sk.txTie = 0;
+    }
   }
 
   const opts = txOpts;
@@ -772,7 +778,7 @@ function tcpMssSplitPoint(sk: TcpSock, skb: number, mssNow: number, maxSegs: num
 /** tcp_cwnd_test: how many segments the congestion window allows; at most half of it, so that two bursts are in flight. */
 /* notrace */
 function tcpCwndTest(tp: TcpSock, skb: number): number {
-  // The final FIN need not wait for the congestion window: it carries nothing that could congest.
+  // The final FIN need not wait for the congestion window: it carries nothing that could congest. (Kernels to 6.9 do so.)
   if ((tcpSkbFlags(skb) & TCPHDR_FIN) !== 0 && tcpSkbPcount(skb) === 1) return 1;
   const inFlight = tcpPacketsInFlight(tp);
   const cwnd = tcpSndCwnd(tp);
@@ -857,8 +863,7 @@ export function tcpPacingCheck(sk: TcpSock): boolean {
 /** tcp_small_queue_check: true if enough of this socket is below TCP already (`factor` 1 doubles the limit). */
 export function tcpSmallQueueCheck(sk: TcpSock, skb: number, factor: number): boolean {
   let limit = Math.max(2 * u32[(skb + SKB_TRUESIZE) >>> 2], sk.skPacingRate / (1 << sk.skPacingShift));
-  if (sk.skPacingStatus === SK_PACING_NONE) limit = Math.min(limit, sk.net.ipv4.sysctlTcpLimitOutputBytes);
-  limit *= 1 << factor;
+  limit = Math.min(limit, sk.net.ipv4.sysctlTcpLimitOutputBytes) * (1 << factor);
   if (sk.skWmemAlloc <= limit) return false;
   // Always send if the rtx queue is empty or holds one skb: the completion may come late.
   const head = tcpRtxQueueHead(sk);
