@@ -69,7 +69,7 @@ const MUTATIONS: readonly (readonly [what: string, script: string, from: string,
   [
     "segments one by one",
     "write-cut-at-mss.pkt",
-    "> . 1:1001(1000) ack 1\n   +0 > . 1001:2001(1000) ack 1",
+    "> . 1:1001(1000) ack 1\n   +0 > P. 1001:2001(1000) ack 1",
     "> . 1:2001(2000) ack 1",
     /wrong payload size/,
   ],

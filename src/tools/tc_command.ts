@@ -325,6 +325,20 @@ function parseFifo(words: Words): QdiscOpt | null {
   return opt;
 }
 
+/** `n` numbers in a row. */
+function parseFqNumbers(words: Words, n: number, word: string): number[] {
+  const out: number[] = [];
+  while (out.length < n) out.push(value(words, parseCount, illegal(word)));
+  return out;
+}
+
+/** bands 3 priomap P0 ... P15. */
+function parseFqBands(words: Words, opt: FqOpt): void {
+  if (value(words, parseCount, illegal("bands")) !== 3) throw new ParseError("fq: bands must be 3");
+  if (words.next() !== "priomap") throw new ParseError("fq: bands needs a priomap");
+  opt.priomap = parseFqNumbers(words, 16, "priomap");
+}
+
 /** fq_parse_opt. */
 function parseFq(words: Words): FqOpt {
   const opt: FqOpt = {};
@@ -339,6 +353,11 @@ function parseFq(words: Words): FqOpt {
     else if (word === "horizon") opt.horizon = value(words, parseTime, illegal(word));
     else if (word === "horizon_cap") opt.horizonCap = true;
     else if (word === "horizon_drop") opt.horizonCap = false;
+    else if (word === "refill_delay") opt.refillDelay = value(words, parseTime, illegal(word));
+    else if (word === "timer_slack") opt.timerSlack = value(words, parseTime, illegal(word));
+    else if (word === "orphan_mask") opt.orphanMask = value(words, parseCount, illegal(word));
+    else if (word === "bands") parseFqBands(words, opt);
+    else if (word === "weights") opt.weights = parseFqNumbers(words, 3, word);
     else if (word === "pacing") opt.pacing = true;
     else if (word === "nopacing") opt.pacing = false;
     // The size of a hash table that there is none of.

@@ -307,10 +307,10 @@ export function tcpSetCaState(sk: InetConnectionSock, caState: number): void {
 export function tcpNeedsInternalPacing(sk: Sock): boolean {
   return sk.skPacingStatus === SK_PACING_NEEDED;
 }
-/** Microseconds until pacing lets the next skb leave, rounded up to jiffies; 0 = now. */
+/** Microseconds until pacing lets the next skb leave, in whole jiffies; 0 = now. */
 export function tcpPacingDelay(sk: TcpSock): number {
   const delay = sk.tcpWstampNs - sk.tcpClockCache;
-  return delay > 0 ? usecsRoundJiffies(delay) : 0;
+  return delay > 0 ? delay - (delay % USEC_PER_JIFFY) : 0;
 }
 
 // ---- RTO, probe timer, keepalive ---------------------------------------------------------------------------------------------

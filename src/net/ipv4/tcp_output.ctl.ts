@@ -323,9 +323,10 @@ export function tcpMakeSynack(
   const opts = synackOpts;
   tcpOutOptionsClear(opts);
   const cookie = synackType === TCP_SYNACK_COOKIE && req.tstampOk;
-  f64[(skb + SKB_TSTAMP) >>> 3] = cookie ? cookieInitTimestamp(req, kernel.now) : kernel.now;
+  const now = kernel.now;
+  f64[(skb + SKB_TSTAMP) >>> 3] = cookie ? cookieInitTimestamp(req, now) : now;
   // Timestamp first SYN-ACK; 0 = none yet.
-  if (req.snt_synack === 0) req.snt_synack = Math.floor(kernel.now) || 1;
+  if (req.snt_synack === 0) req.snt_synack = Math.floor(now) || 1;
   skbSetHash(skb, req.txhash);
   const tcpHeaderSize = tcpSynackOptions(req, mss, skb, opts, foc, synackType) + TCP_HEADER_SIZE;
 
@@ -343,6 +344,8 @@ export function tcpMakeSynack(
   skbSetMark(skb, req.irMark);
   skbSetIpSummed(skb, CHECKSUM_PARTIAL);
   tcpOptionsWrite(th, null, opts);
+  // What the options were made of is not when it leaves.
+  f64[(skb + SKB_TSTAMP) >>> 3] = now + sk.tcpTxDelay;
   tcpIncStats(sk.net, TCP_MIB_OUTSEGS);
   return skb;
 }

@@ -637,6 +637,9 @@ export function __tcpTransmitSkb(sk: TcpSock, skb: number, cloneIt: number, rcvN
   u32[ipcb + 3] = 0;
   u32[ipcb + 4] = 0;
 
+  // TCP_TX_DELAY: a longer path, as far as a qdisc that knows departure times (fq) can make one.
+  if (sk.tcpTxDelay !== 0) f64[(skb + SKB_TSTAMP) >>> 3] += sk.tcpTxDelay;
+
   let err = ops.queueXmit(sk, skb, sk.corkFl);
   if (err > 0) {
     // Congestion below us: the window is reduced, and a mere notification is no failure.
@@ -864,6 +867,8 @@ export function tcpPacingCheck(sk: TcpSock): boolean {
 export function tcpSmallQueueCheck(sk: TcpSock, skb: number, factor: number): boolean {
   let limit = Math.max(2 * u32[(skb + SKB_TRUESIZE) >>> 2], sk.skPacingRate / (1 << sk.skPacingShift));
   limit = Math.min(limit, sk.net.ipv4.sysctlTcpLimitOutputBytes) * (1 << factor);
+  // What TCP_TX_DELAY keeps below TCP comes on top; about half of an skb's truesize is payload, and 2^19 near 10^6 / 2.
+  if (sk.tcpTxDelay !== 0) limit += Math.floor((sk.skPacingRate * sk.tcpTxDelay) / (1 << 19));
   if (sk.skWmemAlloc <= limit) return false;
   // Always send if the rtx queue is empty or holds one skb: the completion may come late.
   const head = tcpRtxQueueHead(sk);

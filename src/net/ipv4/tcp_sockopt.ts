@@ -11,6 +11,7 @@ import {
   TCP_CORK,
   TCP_DEFER_ACCEPT,
   TCP_DELACK_MAX_US,
+  TCP_ESTABLISHED,
   TCP_FASTOPEN,
   TCP_FASTOPEN_CONNECT,
   TCP_FASTOPEN_KEY,
@@ -79,9 +80,11 @@ import {
   MAX_TCP_KEEPINTVL,
   MAX_TCP_SYNCNT,
   MAX_TCP_WINDOW,
+  minmaxReset,
   TCP_CHRONO_BUSY,
   TCP_CHRONO_RWND_LIMITED,
   TCP_CHRONO_SNDBUF_LIMITED,
+  TCP_DELACK_MAX,
   TCP_ECN_SEEN,
   TCP_FASTOPEN_KEY_LENGTH,
   TCP_FIN_TIMEOUT_MAX,
@@ -89,14 +92,19 @@ import {
   TCP_NAGLE_CORK,
   TCP_NAGLE_OFF,
   TCP_NAGLE_PUSH,
+  TCP_RTO_MIN,
+  TCP_TIMEOUT_MIN,
   TFO_CLIENT_ENABLE,
   tcpJiffies32,
   tcpMinRtt,
   tcpMssClamp,
   tcpPushPendingFrames,
   tcpReceiveWindow,
+  tcpSetRto,
   tcpTimeStampTs,
+  usecsRoundJiffies,
 } from "./tcp_h.ts";
+import { tcpUpdatePacingRate } from "./tcp_input.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
 const USEC_PER_SEC = 1_000_000;
@@ -163,6 +171,21 @@ function tcpSockSetFastopenKey(sk: TcpSock, key: OptVal): number {
   if (!(key instanceof Uint8Array)) return -EINVAL;
   if (key.length !== TCP_FASTOPEN_KEY_LENGTH && key.length !== 2 * TCP_FASTOPEN_KEY_LENGTH) return -EINVAL;
   tcpFastopenResetCipher(sk.net, sk, key);
+  return 0;
+}
+
+/** tcp_enable_tx_delay: TCP_TX_DELAY in microseconds; a live connection's idea of the path moves with it, at once. */
+function tcpEnableTxDelay(sk: TcpSock, val: number): number {
+  // srtt_us, which is scaled by 8, has to hold it.
+  if (val < 0 || val >= 1 << (31 - 3)) return -EINVAL;
+  const delta = (val - sk.tcpTxDelay) * 8;
+  if (delta !== 0 && sk.skcState === TCP_ESTABLISHED) {
+    sk.srttUs = Math.min(Math.max(sk.srttUs + delta, 1), 0xffffffff);
+    tcpSetRto(sk);
+    minmaxReset(sk.rttMin, tcpJiffies32(), 0xffffffff);
+    tcpUpdatePacingRate(sk);
+  }
+  sk.tcpTxDelay = val;
   return 0;
 }
 
@@ -298,20 +321,18 @@ export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval:
       sk.recvmsgInq = val === 1;
       return 0;
     case TCP_TX_DELAY:
-      if (val < 0) return -EINVAL;
-      sk.tcpTxDelay = val;
-      return 0;
+      return tcpEnableTxDelay(sk, val);
     case TCP_RTO_MAX_MS:
       if (val < 1000 || val > TCP_RTO_MAX_MS_LIMIT) return -EINVAL;
       sk.icskRtoMax = val * 1000;
       return 0;
     case TCP_RTO_MIN_US:
-      if (val < 1 || val > 200_000) return -EINVAL;
-      sk.icskRtoMin = val;
+      if (usecsRoundJiffies(val) > TCP_RTO_MIN || usecsRoundJiffies(val) < TCP_TIMEOUT_MIN) return -EINVAL;
+      sk.icskRtoMin = usecsRoundJiffies(val);
       return 0;
     case TCP_DELACK_MAX_US:
-      if (val < 1 || val > 200_000) return -EINVAL;
-      sk.icskDelackMax = val;
+      if (usecsRoundJiffies(val) > TCP_DELACK_MAX || usecsRoundJiffies(val) < TCP_TIMEOUT_MIN) return -EINVAL;
+      sk.icskDelackMax = usecsRoundJiffies(val);
       return 0;
     default:
       return -ENOPROTOOPT;

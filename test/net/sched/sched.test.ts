@@ -360,18 +360,41 @@ describe("fq", () => {
     return skb;
   }
 
+  /** Eight packets that the card does not take yet: after them the fast path is full. */
+  function fillFastPath(n: FakeNic): void {
+    netifStopQueue(n.dev);
+    for (let i = 0; i < 8; i++) devQueueXmit(flowFrame(n, 99, "-"));
+  }
+
+  it("what may leave at once takes the fast path, in the order of its coming", () => {
+    const { w } = held;
+    const n = nic();
+    const q = add(n, "fq");
+    w.do(() => {
+      netifStopQueue(n.dev);
+      for (let i = 0; i < 10; i++) devQueueXmit(flowFrame(n, i, String(i)));
+      netifWakeQueue(n.dev);
+    });
+    expect(texts(n).join("")).toBe("0123456789");
+    expect(q.ops.dumpStats?.(q)).toMatchObject({ fastpath: 8, flows: 2, inactive: 2 });
+  });
+
   it("serves flows in turn", () => {
     const { w } = held;
     const n = nic();
-    const opt: FqOpt = { quantum: 60, initialQuantum: 60 };
+    const opt: FqOpt = { quantum: 256, initialQuantum: 256 };
     add(n, "fq", opt);
     w.do(() => {
-      netifStopQueue(n.dev);
-      for (let i = 0; i < 4; i++) devQueueXmit(flowFrame(n, 1, `a${i}`.padEnd(46)));
-      for (let i = 0; i < 2; i++) devQueueXmit(flowFrame(n, 2, `b${i}`.padEnd(46)));
+      fillFastPath(n);
+      for (let i = 0; i < 4; i++) devQueueXmit(flowFrame(n, 1, `a${i}`.padEnd(286)));
+      for (let i = 0; i < 2; i++) devQueueXmit(flowFrame(n, 2, `b${i}`.padEnd(286)));
       netifWakeQueue(n.dev);
     });
-    expect(texts(n).map((t) => t.trim())).toEqual(["a0", "b0", "a1", "b1", "a2", "a3"]);
+    expect(
+      texts(n)
+        .slice(8)
+        .map((t) => t.trim()),
+    ).toEqual(["a0", "b0", "a1", "b1", "a2", "a3"]);
   });
 
   it("sends no packet before its time, and orders a flow by time", () => {
@@ -386,10 +409,21 @@ describe("fq", () => {
       expect(devQueueXmit(flowFrame(n, 3, "beyond", us + 20e6))).toBe(1);
     });
     w.run(10_000);
-    // The flow was throttled until its first packet's time when the earlier one came, as in the kernel.
+    // The flow was throttled until its first packet's time; the earlier one moves that (fq_flow_adjust_timer).
     expect(texts(n)).toEqual(["now", "soon", "late"]);
-    expect(n.times).toEqual([0, 5000, 5000]);
-    expect(q.ops.dumpStats?.(q)).toMatchObject({ horizon_drops: 1, flows: 2, throttled_flows: 0 });
+    expect(n.times).toEqual([0, 1000, 5000]);
+    expect(q.ops.dumpStats?.(q)).toMatchObject({ horizon_drops: 1, flows: 1, throttled_flows: 0, fastpath: 1 });
+  });
+
+  it("horizon_cap sends what is beyond the horizon at the horizon", () => {
+    const { w } = held;
+    const n = nic();
+    const q = add(n, "fq", { horizon: 2000, horizonCap: true });
+    const { us } = w.clock;
+    w.do(() => devQueueXmit(flowFrame(n, 1, "far", us + 50_000)));
+    w.run(10_000);
+    expect(n.times).toEqual([2000]);
+    expect(q.ops.dumpStats?.(q)).toMatchObject({ horizon_drops: 0, horizon_caps: 1 });
   });
 
   it("holds every flow to maxrate, and to its limit", () => {
@@ -404,30 +438,59 @@ describe("fq", () => {
     expect(q.ops.dumpStats?.(q)).toMatchObject({ flows_plimit: 1 });
   });
 
-  it("control packets pass all others", () => {
+  it("gives the bands of the priorities their weights, and each its limit", () => {
     const { w } = held;
     const n = nic();
-    add(n, "fq");
+    const q = add(n, "fq", { weights: [32768, 16384, 16384], limit: 60 });
+    const send = (name: string, priority: number, count: number): void => {
+      for (let i = 0; i < count; i++) {
+        const skb = flowFrame(n, priority, name.padEnd(1486));
+        u32[(skb + SKB_PRIORITY) >>> 2] = priority;
+        devQueueXmit(skb);
+      }
+    };
     w.do(() => {
-      netifStopQueue(n.dev);
-      devQueueXmit(flowFrame(n, 1, "data"));
-      const skb = flowFrame(n, 1, "control");
-      u32[(skb + SKB_PRIORITY) >>> 2] = 7;
-      devQueueXmit(skb);
+      fillFastPath(n);
+      send("control", 7, 70);
+      send("best", 0, 60);
+      send("bulk", 2, 60);
       netifWakeQueue(n.dev);
     });
-    expect(texts(n)).toEqual(["control", "data"]);
+    const count = (name: string): number =>
+      texts(n)
+        .slice(8, 52)
+        .filter((t) => t.trim() === name).length;
+    expect([count("control"), count("best"), count("bulk")]).toEqual([22, 11, 11]);
+    expect(n.sent.length).toBe(8 + 180);
+    expect(q.ops.dumpStats?.(q)).toMatchObject({ band0_drops: 10, band1_drops: 0, band0_pkts: 0 });
+  });
+
+  it.each<[FqOpt]>([
+    [{ weights: [9, 3, 1] }],
+    [{ weights: [32768, 32768] }],
+    [{ priomap: [0, 1, 2] }],
+    [{ priomap: [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] }],
+    [{ initialQuantum: 2 ** 21 }],
+    [{ horizon: -1 }],
+  ])("refuses %j", (opt) => {
+    const { w } = held;
+    const n = nic();
+    const q = add(n, "fq");
+    w.do(() => expect(qdiscChange(q, opt)).toBe(-EINVAL));
   });
 
   it("forgets flows that have been idle", () => {
     const { w } = held;
     const n = nic();
-    const q = add(n, "fq");
+    // A maxrate, so that no packet takes the fast path.
+    const q = add(n, "fq", { maxrate: 1e9 });
     for (let i = 1; i <= 1000; i++) w.do(() => devQueueXmit(flowFrame(n, i, "x")));
+    // An empty flow is idle from the time that its turn comes: here nobody else has anything to send at once.
+    w.do(() => devQueueXmit(flowFrame(n, 2000, "x", w.clock.us + 1000)));
     w.run(4_000_000);
     for (let i = 1001; i <= 1100; i++) w.do(() => devQueueXmit(flowFrame(n, i, "x")));
     expect(q.ops.dumpStats?.(q)?.["gc"]).toBeGreaterThan(100);
-    expect(n.sent.length).toBe(1100);
+    expect(n.sent.length).toBe(1101);
   });
 });
 
