@@ -20,6 +20,7 @@ import {
 import type { FqOpt } from "../net/sched/sch_fq.ts";
 import type { FqCodelOpt } from "../net/sched/sch_fq_codel.ts";
 import type { NetemOpt } from "../net/sched/sch_netem.ts";
+import type { RedOpt } from "../net/sched/sch_red.ts";
 import type { TbfOpt } from "../net/sched/sch_tbf.ts";
 import { EEXIST, ENOENT, errnoMessage } from "../uapi/errno.ts";
 import { TC_H_ROOT } from "../uapi/pkt_sched.ts";
@@ -386,6 +387,31 @@ function parseFqCodel(words: Words): FqCodelOpt {
   return opt;
 }
 
+/** red_parse_opt. */
+function parseRed(words: Words): RedOpt {
+  const opt: RedOpt = { limit: 0, avpkt: 0 };
+  for (let word = words.next(); word !== undefined; word = words.next()) {
+    if (word === "limit") opt.limit = value(words, parseSizeBytes, illegal(word));
+    else if (word === "min") opt.min = value(words, parseSizeBytes, illegal(word));
+    else if (word === "max") opt.max = value(words, parseSizeBytes, illegal(word));
+    else if (word === "burst") opt.burst = value(words, parseCount, illegal(word));
+    else if (word === "avpkt") opt.avpkt = value(words, parseSizeBytes, illegal(word));
+    else if (word === "probability") opt.probability = value(words, parseFraction, illegal(word));
+    else if (word === "bandwidth") opt.bandwidth = value(words, parseRateBytes, illegal(word));
+    else if (word === "ecn") opt.ecn = true;
+    else if (word === "harddrop") opt.harddrop = true;
+    else if (word === "nodrop") opt.nodrop = true;
+    else throw new ParseError(`What is "${word}"?`);
+  }
+  if (opt.limit === 0 || opt.avpkt === 0) throw new ParseError("RED: Required parameter (limit, avpkt) is missing");
+  return opt;
+}
+
+function parseFraction(text: string): number {
+  if (!/^\d*\.?\d+$/.test(text)) throw new ParseError(text);
+  return Number(text);
+}
+
 function parseNothing(words: Words): null {
   const word = words.next();
   if (word !== undefined) throw new ParseError(`Error: qdisc takes no options, but there is "${word}"`);
@@ -399,6 +425,7 @@ const PARSERS: Readonly<Record<string, OptParser>> = {
   bfifo: parseFifo,
   fq: parseFq,
   fq_codel: parseFqCodel,
+  red: parseRed,
   pfifo_fast: parseNothing,
   noqueue: parseNothing,
 };

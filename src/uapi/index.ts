@@ -9,6 +9,7 @@ export * from "./if_ether.ts";
 export * from "./if_packet.ts";
 export * from "./if_tun.ts";
 export * from "./in.ts";
+export * from "./inet_diag.ts";
 export * from "./ip.ts";
 export * from "./linux_mib.ts";
 export * from "./net_tstamp.ts";

@@ -33,6 +33,11 @@ describe("options, as they are given and as they are shown", () => {
     ["bfifo limit 20k", "qdisc bfifo 8001: root refcnt 2 limit 20Kb"],
     ["fq maxrate 10mbit nopacing", "maxrate 10Mbit"],
     ["fq_codel target 10ms interval 200ms noecn", "target 10ms interval 200ms"],
+    [
+      "red limit 1mb min 30k max 35k avpkt 1500 burst 24 bandwidth 100mbit probability 1 ecn",
+      "qdisc red 8001: root refcnt 2 limit 1Mb min 30Kb max 35Kb ecn",
+    ],
+    ["red limit 60k avpkt 1000 harddrop", "qdisc red 8001: root refcnt 2 limit 60Kb min 5Kb max 15Kb harddrop"],
     ["pfifo_fast", "bands 3 priomap 1 2 2 2 1 2 0 0 1 1 1 1 1 1 1 1"],
   ])("%s", (given, shown) => {
     w.run(a, `tc qdisc add dev eth0 root ${given}`);
@@ -67,6 +72,7 @@ describe("the tree", () => {
     ["qdisc add dev eth0 root netem foo", 1, 'What is "foo"?'],
     ["qdisc add dev eth0 root netem loss 200%", 1, 'Illegal "loss percent"'],
     ["qdisc add dev eth0 root tbf rate 1mbit", 1, 'tbf: the "burst" parameter is mandatory.'],
+    ["qdisc add dev eth0 root red limit 1", 1, "RED: Required parameter (limit, avpkt) is missing"],
     ["qdisc add dev eth0 root tbf foo 1", 1, 'tbf: unknown parameter "foo"'],
     ["qdisc add dev eth0 root pfifo limit foo", 1, 'pfifo: Illegal value for "limit": "foo"'],
     ["qdisc add dev eth0 root fq foo", 1, 'What is "foo"?'],

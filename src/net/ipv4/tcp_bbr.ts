@@ -17,7 +17,7 @@ import { getRandomU32Below } from "../../kernel/random.ts";
 import { TCP_CA_Loss, TCP_CA_Open, TCP_CA_Recovery } from "../../uapi/tcp.ts";
 import type { InetConnectionSock } from "./inet_sock.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
-import { CA_EVENT_TX_START, TCP_CONG_NON_RESTRICTED } from "./tcp_cong.ts";
+import { TCP_CONG_NON_RESTRICTED } from "./tcp_cong.ts";
 import type { RateSample } from "./tcp_h.ts";
 import {
   minmaxGet,
@@ -214,9 +214,9 @@ function bbrSaveCwnd(sk: TcpSock, bbr: Bbr): void {
 }
 
 /** bbr_cwnd_event_tx_start: after idleness no faster than the estimate: nothing calls for more. */
-export function bbrCwndEvent(sk0: InetConnectionSock, event: number): void {
+export function bbrCwndEventTxStart(sk0: InetConnectionSock): void {
   const sk = sk0 as TcpSock;
-  if (event !== CA_EVENT_TX_START || sk.appLimited === 0) return;
+  if (sk.appLimited === 0) return;
   const bbr = inetCskCa(sk);
   bbr.idleRestart = true;
   bbr.ackEpochMstamp = sk.tcpMstamp;
@@ -654,7 +654,7 @@ export function tcpBbrCongOps(): TcpCongestionOps {
     congControl: bbrMain,
     sndbufExpand: bbrSndbufExpand,
     undoCwnd: bbrUndoCwnd,
-    cwndEvent: bbrCwndEvent,
+    cwndEventTxStart: bbrCwndEventTxStart,
     ssthresh: bbrSsthresh,
     minTsoSegs: bbrMinTsoSegs,
     getInfo: bbrGetInfo,

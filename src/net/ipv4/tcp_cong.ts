@@ -8,7 +8,8 @@ import type { Net } from "../core/net_namespace.ts";
 import type { InetConnectionSock } from "./inet_sock.ts";
 import { tcpBbrCongOps } from "./tcp_bbr.ts";
 import { cubictcp } from "./tcp_cubic.ts";
-import { inetEcnDontxmit, inetEcnXmitEct1Negotiation } from "./tcp_ecn.ts";
+import { dctcp } from "./tcp_dctcp.ts";
+import { inetEcnDontxmit, inetEcnXmit, inetEcnXmitEct1Negotiation, tcpCaNeedsEcn } from "./tcp_ecn.ts";
 import type { AckSample, RateSample } from "./tcp_h.ts";
 import { tcpInSlowStart, tcpIsCwndLimited, tcpSndCwnd, tcpSndCwndSet } from "./tcp_h.ts";
 import type { TcpSock } from "./tcp_sock.ts";
@@ -62,8 +63,10 @@ export interface TcpCongestionOps {
   congAvoid?(sk: TcpSock, ack: number, acked: number): void;
   /** Before sk.icskCaState changes to `newState`. */
   setState?(sk: InetConnectionSock, newState: number): void;
-  /** CA_EVENT_*. */
+  /** CA_EVENT_*, but CA_EVENT_TX_START. */
   cwndEvent?(sk: InetConnectionSock, ev: number): void;
+  /** CA_EVENT_TX_START. */
+  cwndEventTxStart?(sk: InetConnectionSock): void;
   /** For every ACK: CA_ACK_* bits. */
   inAckEvent?(sk: TcpSock, flags: number): void;
   pktsAcked?(sk: TcpSock, sample: AckSample): void;
@@ -95,6 +98,7 @@ function tcpCongBuiltin(): TcpCongestionOps[] {
     tcpCongList.push(tcpReno());
     tcpCongList.push(cubictcp());
     tcpCongList.push(tcpBbrCongOps());
+    tcpCongList.push(dctcp());
   }
   return tcpCongList;
 }
@@ -207,10 +211,10 @@ export function tcpGetDefaultCongestionControl(net: Net): string {
 
 // ---- a socket's congestion control -----------------------------------------------------------------------------------------------
 
-/** ECT marks depend on the congestion control (DCTCP wants them on every packet). */
+/** ECT marks depend on the congestion control (DCTCP wants them on every packet); this is for the handshake. */
 /* notrace */
 function tcpCaSetEcn(sk: InetConnectionSock): void {
-  if ((sk.icskCaOps.flags & TCP_CONG_NEEDS_ECN) !== 0) inetEcnXmitEct1Negotiation(sk);
+  if (tcpCaNeedsEcn(sk)) inetEcnXmitEct1Negotiation(sk);
   else inetEcnDontxmit(sk);
 }
 
@@ -238,7 +242,9 @@ export function tcpInitCongestionControl(sk: TcpSock): void {
   sk.priorSsthresh = 0;
   const ops = sk.icskCaOps;
   if (ops.init !== undefined) ops.init(sk);
-  tcpCaSetEcn(sk);
+  // It may have chosen another one.
+  if (tcpCaNeedsEcn(sk)) inetEcnXmit(sk);
+  else inetEcnDontxmit(sk);
   sk.icskCaInitialized = true;
 }
 

@@ -15,13 +15,7 @@ import type { InetConnectionSock } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { after } from "./seq.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
-import {
-  CA_EVENT_TX_START,
-  TCP_CONG_NON_RESTRICTED,
-  tcpCongAvoidAi,
-  tcpRenoUndoCwnd,
-  tcpSlowStart,
-} from "./tcp_cong.ts";
+import { TCP_CONG_NON_RESTRICTED, tcpCongAvoidAi, tcpRenoUndoCwnd, tcpSlowStart } from "./tcp_cong.ts";
 import type { AckSample } from "./tcp_h.ts";
 import { SK_PACING_NONE, tcpInSlowStart, tcpIsCwndLimited, tcpJiffies32, tcpSndCwnd } from "./tcp_h.ts";
 import type { TcpSock } from "./tcp_sock.ts";
@@ -143,9 +137,8 @@ export function cubictcpInit(sk: TcpSock): void {
   else if (tcpCubicParameters.initialSsthresh !== 0) sk.sndSsthresh = tcpCubicParameters.initialSsthresh;
 }
 
-/** cubictcp_cwnd_event: after idleness the epoch moves on, so that the window does not jump ahead on its curve. */
-export function cubictcpCwndEvent(sk: InetConnectionSock, event: number): void {
-  if (event !== CA_EVENT_TX_START) return;
+/** cubictcp_cwnd_event_tx_start: after idleness the epoch moves on, so that the window does not jump ahead on its curve. */
+export function cubictcpCwndEventTxStart(sk: InetConnectionSock): void {
   const ca = inetCskCa(sk);
   if (ca.epochStart === 0) return;
   const now = tcpJiffies32();
@@ -344,7 +337,7 @@ export function cubictcp(): TcpCongestionOps {
     congAvoid: cubictcpCongAvoid,
     setState: cubictcpState,
     undoCwnd: tcpRenoUndoCwnd,
-    cwndEvent: cubictcpCwndEvent,
+    cwndEventTxStart: cubictcpCwndEventTxStart,
     pktsAcked: cubictcpAcked,
   };
 }

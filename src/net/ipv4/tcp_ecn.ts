@@ -19,7 +19,7 @@ import { SKB_GSO_TCP_ACCECN, SKB_GSO_TCP_ECN, SKB_LEN } from "../../../assembly/
 import { u8, u32 } from "../../mm/mem.ts";
 import { skbGsoSegs, skbGsoType, skbLen, skbSetGsoType } from "../../mm/skb.ts";
 import { INET_ECN_CE, INET_ECN_ECT_0, INET_ECN_ECT_1, INET_ECN_MASK, INET_ECN_NOT_ECT } from "../../uapi/ip.ts";
-import { RTAX_FEATURE_ECN, RTAX_FEATURES } from "../../uapi/rtnetlink.ts";
+import { RTAX_CC_ALGO, RTAX_FEATURE_ECN, RTAX_FEATURES } from "../../uapi/rtnetlink.ts";
 import {
   TCP_ACCECN_ACE_FAIL_RECV,
   TCP_ACCECN_ACE_FAIL_SEND,
@@ -47,6 +47,7 @@ import {
   TCP_CONG_NEEDS_ACCECN,
   TCP_CONG_NEEDS_ECN,
   TCP_CONG_NO_FALLBACK_RFC3168,
+  tcpCaFindKey,
 } from "./tcp_cong.ts";
 import {
   TCP_ACCECN_ACE_MAX_DELTA,
@@ -539,9 +540,16 @@ export function tcpEcnCreateRequest(req: RequestSock, skb: number, listenSk: Tcp
   // AE or a reserved bit, do so.
   const ect = (tcpSkbDsfield(skb) & INET_ECN_MASK) !== INET_ECN_NOT_ECT;
   const successor = (flags & TCPHDR_AE) !== 0 || ((u8[th + 12] as number) & 0x0e) !== 0;
-  const features = dstMetric(dst, RTAX_FEATURES);
-  const ecnOk = sysctl !== 0 || (features & RTAX_FEATURE_ECN) !== 0;
-  if (((!ect || successor) && ecnOk) || tcpCaNeedsEcn(listenSk)) req.ecnOk = true;
+  const caNeedsEcn = tcpCaNeedsEcn(listenSk) || dstCaNeedsEcn(dst);
+  const ecnOk = sysctl !== 0 || (dstMetric(dst, RTAX_FEATURES) & RTAX_FEATURE_ECN) !== 0;
+  if (((!ect || successor) && ecnOk) || caNeedsEcn) req.ecnOk = true;
+}
+
+/** DST_FEATURE_ECN_CA: the route names a congestion control that wants ECN. */
+function dstCaNeedsEcn(dst: DstEntry): boolean {
+  const key = dstMetric(dst, RTAX_CC_ALGO);
+  const ca = key !== 0 ? tcpCaFindKey(key) : null;
+  return ca !== null && (ca.flags & TCP_CONG_NEEDS_ECN) !== 0;
 }
 
 /** tcp_ecn_openreq_child: what request `req`, whose handshake `skb` completes, leaves to its connection. */

@@ -43,6 +43,7 @@ import type { InetConnectionSock } from "./inet_sock.ts";
 import { ICSK_ACK_SCHED, ICSK_TIME_PROBE0 } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { after, before, seqAdd, seqSub } from "./seq.ts";
+import { CA_EVENT_TX_START } from "./tcp_cong.ts";
 import { tcpEcnModeAccecn } from "./tcp_ecn.ts";
 import {
   SK_PACING_NEEDED,
@@ -296,6 +297,10 @@ export function tcpStreamIsThin(tp: TcpSock): boolean {
 }
 export function tcpCaEvent(sk: InetConnectionSock, event: number): void {
   const ops = sk.icskCaOps;
+  if (event === CA_EVENT_TX_START) {
+    if (ops.cwndEventTxStart !== undefined) ops.cwndEventTxStart(sk);
+    return;
+  }
   if (ops.cwndEvent !== undefined) ops.cwndEvent(sk, event);
 }
 export function tcpSetCaState(sk: InetConnectionSock, caState: number): void {

@@ -217,7 +217,7 @@ function dstNegativeAdvice(sk: TcpSock): void {
 
 /** sk_rethink_txhash: another path through the network, perhaps. False if the socket does not want that. */
 /* notrace */
-function skRethinkTxhash(sk: Sock): boolean {
+export function skRethinkTxhash(sk: Sock): boolean {
   if (sk.skTxhash === 0 || sk.skTxrehash !== 1) return false;
   sk.skTxhash = getRandomU32() || 1;
   return true;

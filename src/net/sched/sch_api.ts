@@ -32,6 +32,7 @@ import {
   schedInit,
 } from "./sch_generic.ts";
 import { netemQdiscOps } from "./sch_netem.ts";
+import { redQdiscOps } from "./sch_red.ts";
 import { tbfQdiscOps } from "./sch_tbf.ts";
 
 // ---- the schedulers -------------------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ export function qdiscKinds(): string[] {
 export function pktschedInit(): void {
   schedInit();
   for (const ops of [pfifoFastOps, pfifoQdiscOps, bfifoQdiscOps, noqueueQdiscOps]) registerQdisc(ops);
-  for (const ops of [netemQdiscOps, tbfQdiscOps, fqQdiscOps, fqCodelQdiscOps]) registerQdisc(ops);
+  for (const ops of [netemQdiscOps, tbfQdiscOps, fqQdiscOps, fqCodelQdiscOps, redQdiscOps]) registerQdisc(ops);
   for (const ops of [pfifoQdiscOps, bfifoQdiscOps, fqQdiscOps, fqCodelQdiscOps]) registerDefaultQdisc(ops);
 }
 

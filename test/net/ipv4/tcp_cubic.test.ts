@@ -8,7 +8,7 @@ import {
   cubicRoot,
   cubictcpAcked,
   cubictcpCongAvoid,
-  cubictcpCwndEvent,
+  cubictcpCwndEventTxStart,
   cubictcpRecalcSsthresh,
   cubictcpState,
   tcpCubicParameters,
@@ -185,7 +185,7 @@ describe("window", () => {
     ca.epochStart = b.kernel.jiffies;
     b.sk.lsndtime = b.kernel.jiffies;
     b.advance(5_000_000);
-    cubictcpCwndEvent(b.sk, 0);
+    cubictcpCwndEventTxStart(b.sk);
     expect(ca.epochStart).toBe(15_000);
     ca.lastMaxCwnd = 77;
     cubictcpState(b.sk, 4);

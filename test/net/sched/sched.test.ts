@@ -27,6 +27,7 @@ import {
 import type { FqOpt } from "../../../src/net/sched/sch_fq.ts";
 import type { FqCodelOpt } from "../../../src/net/sched/sch_fq_codel.ts";
 import type { NetemOpt } from "../../../src/net/sched/sch_netem.ts";
+import type { RedOpt } from "../../../src/net/sched/sch_red.ts";
 import type { TbfOpt } from "../../../src/net/sched/sch_tbf.ts";
 import { TimeHeap } from "../../../src/net/sched/time_heap.ts";
 import { EEXIST, EINVAL, ENOENT } from "../../../src/uapi/errno.ts";
@@ -75,6 +76,7 @@ describe("the tree", () => {
         "noqueue",
         "pfifo",
         "pfifo_fast",
+        "red",
         "tbf",
       ]);
       expect(qdiscCreate(n.dev, "sfq")).toBe(-ENOENT);
@@ -556,6 +558,80 @@ describe("fq_codel", () => {
     expect(ports.filter((p) => p === 2).length).toBe(5);
     expect(ports.filter((p) => p === 1).length).toBe(15);
     expect(q.stats.backlog).toBe(0);
+  });
+});
+
+describe("red", () => {
+  const SIZE = 1000;
+  /** Enough for its average, of which every frame replaces a half, to follow the queue. */
+  const base: RedOpt = { limit: 30_000, min: 10_000, max: 10_000, avpkt: SIZE, burst: 10, ecn: true };
+  /** Offers `count` frames to a line that stands still. */
+  function offer(n: FakeNic, count: number, tos: number): void {
+    const { w } = held;
+    w.do(() => netifStopQueue(n.dev));
+    for (let i = 0; i < count; i++) w.do(() => devQueueXmit(tcpFrame(n.dev, SIZE - 54, { sport: 1, tos })));
+  }
+  const marks = (n: FakeNic): number => n.sent.filter((b) => (b[15] as number) === 3).length;
+
+  it.each([
+    ["marks all from max on what can be marked", { ...base }, 2, 20, { marked: 9, early: 0, pdrop: 0 }],
+    ["drops what cannot be marked", { ...base }, 0, 20, { marked: 0, early: 9, pdrop: 0 }],
+    ["or lets it pass (nodrop)", { ...base, nodrop: true }, 0, 20, { marked: 0, early: 0, pdrop: 0 }],
+    ["drops all from max on (harddrop)", { ...base, harddrop: true }, 2, 20, { marked: 0, early: 9, pdrop: 0 }],
+    ["drops without ecn", { ...base, ecn: false }, 2, 20, { marked: 0, early: 9, pdrop: 0 }],
+    ["has a limit", { ...base, limit: 15_000 }, 2, 20, { marked: 9, early: 0, pdrop: 5 }],
+  ])("%s", (_name, opt, tos, count, stats) => {
+    const { w } = held;
+    const n = nic();
+    const q = add(n, "red", opt);
+    offer(n, count, tos);
+    expect(q.ops.dumpStats?.(q)).toMatchObject(stats);
+    expect(q.q.qlen).toBe(count - stats.early - stats.pdrop);
+    w.do(() => netifWakeQueue(n.dev));
+    expect(marks(n)).toBe(stats.marked - stats.pdrop);
+    expect([q.q.qlen, q.stats.backlog]).toEqual([0, 0]);
+  });
+
+  it("between min and max chance decides, more often with a longer queue", () => {
+    const n = nic();
+    const q = add(n, "red", { ...base, limit: 4_000_000, min: 100_000, max: 2_000_000, burst: 200, probability: 0.5 });
+    const counts: number[] = [];
+    for (let i = 0, before = 0; i < 3; i++) {
+      offer(n, 600, 2);
+      const { marked } = q.ops.dumpStats?.(q) as { marked: number };
+      counts.push(marked - before);
+      before = marked;
+    }
+    const [few, more, most] = counts as [number, number, number];
+    expect(few).toBeGreaterThan(5);
+    expect(more).toBeGreaterThan(few * 1.5);
+    expect(most).toBeGreaterThan(more);
+    expect(most).toBeLessThan(400);
+    held.w.do(() => netifWakeQueue(n.dev));
+  });
+
+  it("forgets its average while the line is idle", () => {
+    const { w } = held;
+    const n = nic();
+    const q = add(n, "red", { ...base, bandwidth: 1_000_000 });
+    offer(n, 20, 2);
+    w.do(() => netifWakeQueue(n.dev));
+    expect(q.ops.dumpStats?.(q)).toMatchObject({ marked: 9 });
+    // Ten packets could have left: 2^-10 of the average is left.
+    w.run(10_000);
+    offer(n, 20, 2);
+    w.do(() => netifWakeQueue(n.dev));
+    expect(q.ops.dumpStats?.(q)).toMatchObject({ marked: 18 });
+  });
+
+  it.each([
+    ["no limit", { avpkt: 1000 }],
+    ["max below min", { ...base, max: 5000 }],
+    ["nodrop without ecn", { ...base, ecn: false, nodrop: true }],
+    ["a burst that cannot reach min", { ...base, burst: 5 }],
+  ])("refuses %s", (_name, opt) => {
+    const n = nic();
+    expect(held.w.do(() => qdiscCreate(n.dev, "red", opt))).toBe(-EINVAL);
   });
 });
 
