@@ -37,8 +37,8 @@ function ops(over: Partial<TcpCongestionOps>): TcpCongestionOps {
 describe("registry", () => {
   it("has Reno and CUBIC; takes others; refuses incomplete ones", () => {
     b = new TcpBench().establish();
-    expect(tcpGetAvailableCongestionControl()).toBe("reno cubic");
-    expect(tcpCaFind("bbr")).toBeNull();
+    expect(tcpGetAvailableCongestionControl()).toBe("reno cubic bbr dctcp");
+    expect(tcpCaFind("vegas")).toBeNull();
     const ca = ops({});
     expect(tcpRegisterCongestionControl(ca)).toBe(0);
     expect(tcpRegisterCongestionControl(ca)).toBe(-17);
