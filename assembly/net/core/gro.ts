@@ -38,7 +38,7 @@ import {
   SKB_DESTRUCTOR,
   SKB_DEV,
   SKB_GSO_DODGY,
-  SKB_GSO_TCP_ECN,
+  SKB_GSO_TCP_ACCECN,
   SKB_GSO_TCP_FIXEDID,
   SKB_GSO_TCPV4,
   SKB_HEAD,
@@ -230,7 +230,7 @@ function complete(p: u32): void {
   store<u16>(si, count, SHINFO_GSO_SEGS);
   let type = (load<u16>(si, SHINFO_GSO_TYPE) as u32) | SKB_GSO_TCPV4;
   if (load<u8>(p, GROCB_FIXEDID) != 0) type |= SKB_GSO_TCP_FIXEDID;
-  if ((load<u32>(th, 12) & CWR) != 0) type |= SKB_GSO_TCP_ECN;
+  if ((load<u32>(th, 12) & CWR) != 0) type |= SKB_GSO_TCP_ACCECN;
   store<u16>(si, type, SHINFO_GSO_TYPE);
   put16(ih + 2, len);
   store<u16>(ih, 0, 10);

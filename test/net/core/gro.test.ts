@@ -3,7 +3,7 @@ import {
   CHECKSUM_NONE,
   CHECKSUM_PARTIAL,
   CHECKSUM_UNNECESSARY,
-  SKB_GSO_TCP_ECN,
+  SKB_GSO_TCP_ACCECN,
   SKB_GSO_TCP_FIXEDID,
   SKB_GSO_TCPV4,
   SKB_NEXT,
@@ -241,7 +241,7 @@ describe("what is joined", () => {
   it("tells how it was cut", () => {
     const [skb] = poll(run(3, {}, { flags: ACK | CWR, id: 5 }).map(received)) as [number];
     expect(skbGsoSize(skb)).toBe(100);
-    expect(skbGsoType(skb)).toBe(SKB_GSO_TCPV4 | SKB_GSO_TCP_ECN | SKB_GSO_TCP_FIXEDID);
+    expect(skbGsoType(skb)).toBe(SKB_GSO_TCPV4 | SKB_GSO_TCP_ACCECN | SKB_GSO_TCP_FIXEDID);
     expect(skbIpSummed(skb)).toBe(CHECKSUM_PARTIAL);
     expect(skbLen(skb)).toBe(40 + 300);
     kfreeSkb(skb);

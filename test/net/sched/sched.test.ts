@@ -598,7 +598,7 @@ describe("red", () => {
     const counts: number[] = [];
     for (let i = 0, before = 0; i < 3; i++) {
       offer(n, 600, 2);
-      const { marked } = q.ops.dumpStats?.(q) as { marked: number };
+      const marked = Number(q.ops.dumpStats?.(q)?.["marked"]);
       counts.push(marked - before);
       before = marked;
     }
