@@ -205,6 +205,7 @@ export const SKB_DESTRUCTOR_WFREE: u32 = 1;
 export const SKB_DESTRUCTOR_RFREE: u32 = 2;
 export const SKB_DESTRUCTOR_TCP_WFREE: u32 = 3;
 export const SKB_DESTRUCTOR_EFREE: u32 = 4;
+export const SKB_DESTRUCTOR_OFREE: u32 = 5;
 
 /** skb->ignore_df / local_df. */
 export const SKB_FLAG_IGNORE_DF: u32 = 1;
@@ -245,7 +246,7 @@ export const SHINFO_GSO_SEGS: u32 = 4;
 export const SHINFO_GSO_TYPE: u32 = 6;
 export const SHINFO_FRAG_LIST: u32 = 8;
 export const SHINFO_TSKEY: u32 = 12;
-/** Slot of the zero-copy notifier; 0 = none. */
+/** The zero-copy notifier (struct ubuf_info_msgzc), which is the sk_buff of its notification; 0 = none. See UARG_*. */
 export const SHINFO_UARG: u32 = 16;
 /**
  * References to the data from sk_buffs (atomic): low half all of them, high half those that need the payload only
@@ -349,6 +350,15 @@ export const EXTERR_INFO: u32 = 136;
 export const EXTERR_DATA: u32 = 140;
 export const EXTERR_ADDR_OFFSET: u32 = 144;
 export const EXTERR_PORT: u32 = 146;
+/**
+ * struct ubuf_info_msgzc, in the cb of the sk_buff that will tell the sender: u32 references (atomic; one for each
+ * skb_shared_info, one for the call that is under way), u32 the first send's number, u32 how many sends, u32 their
+ * bytes.
+ */
+export const UARG_REFCNT: u32 = 160;
+export const UARG_ID: u32 = 164;
+export const UARG_LEN: u32 = 168;
+export const UARG_BYTELEN: u32 = 172;
 /** struct packet_skb_cb, of a frame on a packet socket's queue. u32 ifindex; u32 length before a filter cut it. */
 export const PACKETCB_IFINDEX: u32 = 148;
 export const PACKETCB_ORIGLEN: u32 = 152;
@@ -546,6 +556,7 @@ export function layoutHash(): u32 {
   h = mix(h, SHINFO_FRAG_LIST);
   h = mix(h, SHINFO_TSKEY);
   h = mix(h, SHINFO_UARG);
+  h = mix(h, UARG_REFCNT);
   h = mix(h, SHINFO_DATAREF);
   h = mix(h, SKB_DATAREF_SHIFT);
   h = mix(h, SKB_DATAREF_MASK);

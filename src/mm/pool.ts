@@ -41,6 +41,12 @@ import { u32, wasm } from "./mem.ts";
 /** The size of each class in bytes, by CLASS_*. */
 export const CLASS_SIZES: readonly number[] = [256, 512, 2048, 4096, 16384, 32768, 65536];
 
+/** virt_to_head_page: the buffer that the address is in. */
+export function pageOf(addr: number): number {
+  const cls = u32[(BLOCK_TABLE + (addr >>> 16) * BLOCK_DESC_SIZE + BLOCK_CLASS) >>> 2] as number;
+  return addr - ((addr & (BLOCK_SIZE - 1)) % (CLASS_SIZES[cls] as number));
+}
+
 export interface PoolFree {
   /** Bytes of the pool that are in no object. */
   bytes: number;

@@ -17,6 +17,9 @@ import { POLLERR, POLLHUP, POLLNVAL } from "../uapi/poll.ts";
 import {
   MSG_CMSG_CLOEXEC,
   MSG_DONTWAIT,
+  MSG_SENDPAGE_DECRYPTED,
+  MSG_SENDPAGE_NOPOLICY,
+  MSG_SPLICE_PAGES,
   MSG_WAITFORONE,
   PF_INET,
   PF_PACKET,
@@ -28,7 +31,7 @@ import {
   SOL_SOCKET,
 } from "../uapi/socket.ts";
 import { FIOCLEX, FIONBIO, FIONCLEX } from "../uapi/sockios.ts";
-import { msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
+import { msgIterAdvance, msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
 import type { Net, PernetOperations } from "./core/net_namespace.ts";
 import { registerPernetSubsys } from "./core/net_namespace.ts";
 import type { OptVal, SockAddr, SocketWaiter, WaitCallback } from "./core/sock.ts";
@@ -426,6 +429,9 @@ export function sysShutdown(net: Net, fd: number, how: number): number {
   }
 }
 
+/** What only callers inside the stack may say. */
+const MSG_INTERNAL_SENDMSG_FLAGS: number = MSG_SPLICE_PAGES | MSG_SENDPAGE_NOPOLICY | MSG_SENDPAGE_DECRYPTED;
+
 // ---- sending --------------------------------------------------------------------------------------------------------
 
 /** sock_sendmsg: `size` bytes of msg's iterator. */
@@ -478,7 +484,8 @@ export function sysSendto(
     msgIterInit(msg, buff, len);
     msg.name = addr;
     msg.control = null;
-    msg.flags = sock.nonblock ? flags | MSG_DONTWAIT : flags;
+    msg.copied = 0;
+    msg.flags = (sock.nonblock ? flags | MSG_DONTWAIT : flags) & ~MSG_INTERNAL_SENDMSG_FLAGS;
     const err = sockSendmsg(sock, msg, len);
     msg.name = null;
     msg.iov[0] = NO_BYTES;
@@ -497,7 +504,24 @@ export function sysSendmsg(net: Net, fd: number, msg: Msghdr, flags: number): nu
     const sock = sockfdLookupLight(net, fd);
     if (sock === null) return lookupErr;
     msgIterInitVec(msg, msg.iov);
-    msg.flags = sock.nonblock ? flags | MSG_DONTWAIT : flags;
+    msg.copied = 0;
+    msg.flags = (sock.nonblock ? flags | MSG_DONTWAIT : flags) & ~MSG_INTERNAL_SENDMSG_FLAGS;
+    return sockSendmsg(sock, msg, msg.count);
+  } finally {
+    k.exit();
+  }
+}
+
+/** A sendmsg(2) that has slept goes on behind the `done` bytes that its calls before have taken (syscalls_async.ts). */
+export function sysSendmsgRest(net: Net, fd: number, msg: Msghdr, done: number, flags: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookupLight(net, fd);
+    if (sock === null) return lookupErr;
+    msgIterInitVec(msg, msg.iov);
+    msgIterAdvance(msg, done);
+    msg.flags = flags & ~MSG_INTERNAL_SENDMSG_FLAGS;
     return sockSendmsg(sock, msg, msg.count);
   } finally {
     k.exit();

@@ -10,7 +10,7 @@ import type { Kernel, Wakeable } from "../kernel/kernel.ts";
 import { kernel } from "../kernel/kernel.ts";
 import type { TimerList } from "../kernel/timer.ts";
 import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
-import { EAGAIN, EALREADY, EBADF, EINPROGRESS, ENOTSOCK } from "../uapi/errno.ts";
+import { EAGAIN, EALREADY, EBADF, EINPROGRESS, EINVAL, ENOTSOCK } from "../uapi/errno.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM } from "../uapi/poll.ts";
 import {
   AF_INET,
@@ -24,6 +24,7 @@ import {
 } from "../uapi/socket.ts";
 import { TCPF_CLOSING, TCPF_FIN_WAIT1, TCPF_LAST_ACK, TCPF_SYN_RECV, TCPF_SYN_SENT } from "../uapi/tcp.ts";
 import type { Net } from "./core/net_namespace.ts";
+import { netZcopyPut } from "./core/skbuff.zerocopy.ts";
 import type { Sock, SockAddr, Socket, SocketWaiter } from "./core/sock.ts";
 import {
   Msghdr,
@@ -47,7 +48,7 @@ import {
   sysRecvfrom,
   sysRecvmsg,
   sysSendmsg,
-  sysSendto,
+  sysSendmsgRest,
 } from "./socket.ts";
 
 /** One sleep: on any number of wait queues, and a timer. */
@@ -325,72 +326,77 @@ export function sysSendtoAsync(
   flags: number,
   addr: SockAddr | null,
 ): Promise<number> {
-  return sendLoop(net, fd, len, flags, (done, flag) =>
-    sysSendto(net, fd, done === 0 ? buff : buff.subarray(done, len), len - done, flag, addr),
-  );
+  const msg = new Msghdr();
+  msg.iov = [len === buff.length ? buff : buff.subarray(0, len)];
+  msg.name = addr;
+  return len > buff.length || len < 0 ? Promise.resolve(-EINVAL) : sendLoop(net, fd, msg, len, flags);
 }
 
 /** sendmsg(2). */
 export function sysSendmsgAsync(net: Net, fd: number, msg: Msghdr, flags: number): Promise<number> {
-  const iov = msg.iov;
   let size = 0;
-  for (const buf of iov) size += buf.length;
-  return sendLoop(net, fd, size, flags, (done, flag) => {
-    if (done === 0) return sysSendmsg(net, fd, msg, flag);
-    const rest = new Msghdr();
-    rest.iov = iovFrom(iov, done);
-    rest.name = msg.name;
-    return sysSendmsg(net, fd, rest, flag);
-  });
+  for (const buf of msg.iov) size += buf.length;
+  return sendLoop(net, fd, msg, size, flags);
 }
 
 /** For the second half of a connect, which knows the address. */
 const ANY_ADDR: SockAddr = { family: AF_INET, addr: 0, port: 0 };
 
-async function sendLoop(
-  net: Net,
-  fd: number,
-  len: number,
-  flags: number,
-  send: (done: number, flags: number) => number,
-): Promise<number> {
+/** A stream's send goes on where it stopped: to the protocol it is one (MSG_ZEROCOPY's number, SO_TIMESTAMPING's last byte). */
+async function sendLoop(net: Net, fd: number, msg: Msghdr, len: number, flags: number): Promise<number> {
   const sock = lookup(net, fd);
   if (typeof sock === "number") return sock;
   const k = net.kernel;
   const sk = sock.sk as Sock;
   const dontwait = sock.nonblock || (flags & MSG_DONTWAIT) !== 0;
+  const stream = sock.type === SOCK_STREAM;
   let deadline = -1;
   let done = 0;
-  for (;;) {
-    const pending = sk.skErr;
-    let n = send(done, flags);
-    if ((n >= 0 || n === -EINPROGRESS) && !dontwait && handshaking(sock)) {
-      // Fast Open: what was taken is in the SYN; the rest follows when the handshake is over, or nothing does.
+  try {
+    for (let first = true; ; first = false) {
+      msg.waits = stream && !dontwait;
+      const pending = sk.skErr;
+      let n = first ? sysSendmsg(net, fd, msg, flags) : sysSendmsgRest(net, fd, msg, stream ? done : 0, flags);
+      if ((n >= 0 || n === -EINPROGRESS) && !dontwait && handshaking(sock)) {
+        // Fast Open: what was taken is in the SYN; the rest follows when the handshake is over, or nothing does.
+        if (deadline < 0) deadline = deadlineOf(k, sk.skSndtimeo);
+        const more = done + Math.max(n, 0) < len;
+        // The ACK of the SYN-ACK waits for data that is about to come.
+        if (more) sk.skWritePending++;
+        const err = await waitForConnect(net, fd, sock, ANY_ADDR, deadline, -EINPROGRESS);
+        if (more) sk.skWritePending--;
+        if (err === -EINPROGRESS) return n;
+        if (err !== 0) return err;
+        flags &= ~MSG_FASTOPEN;
+        if (n === -EINPROGRESS && len > 0) continue;
+        n = Math.max(n, 0);
+      }
+      if (n >= 0) {
+        done += n;
+        if (done >= len || dontwait || !stream) return done;
+      } else if (n !== -EAGAIN || dontwait) {
+        if (done === 0) return n;
+        if (pending !== 0 && sk.skErr === 0) sk.skErr = pending;
+        return done;
+      }
       if (deadline < 0) deadline = deadlineOf(k, sk.skSndtimeo);
-      const more = done + Math.max(n, 0) < len;
-      // The ACK of the SYN-ACK waits for data that is about to come.
-      if (more) sk.skWritePending++;
-      const err = await waitForConnect(net, fd, sock, ANY_ADDR, deadline, -EINPROGRESS);
-      if (more) sk.skWritePending--;
-      if (err === -EINPROGRESS) return n;
-      if (err !== 0) return err;
-      flags &= ~MSG_FASTOPEN;
-      if (n === -EINPROGRESS && len > 0) continue;
-      n = Math.max(n, 0);
+      if (!timeLeft(k, deadline)) return done > 0 ? done : -EAGAIN;
+      if (n <= 0) await waitWrite(k, sock, deadline);
+      if (sock.released) return done > 0 ? done : -EBADF;
     }
-    if (n >= 0) {
-      done += n;
-      if (done >= len || dontwait || sock.type !== SOCK_STREAM) return done;
-    } else if (n !== -EAGAIN || dontwait) {
-      if (done === 0) return n;
-      if (pending !== 0 && sk.skErr === 0) sk.skErr = pending;
-      return done;
-    }
-    if (deadline < 0) deadline = deadlineOf(k, sk.skSndtimeo);
-    if (!timeLeft(k, deadline)) return done > 0 ? done : -EAGAIN;
-    if (n <= 0) await waitWrite(k, sock, deadline);
-    if (sock.released) return done > 0 ? done : -EBADF;
+  } finally {
+    if (msg.waits) sendStop(k, sock, msg);
   }
+}
+
+/** A send that might have slept is over, whether it is complete or not. */
+function sendStop(k: Kernel, sock: Socket, msg: Msghdr): void {
+  k.enter();
+  msg.waits = false;
+  if (!sock.released && sock.ops.sendmsgStop !== undefined) sock.ops.sendmsgStop(sock, msg);
+  else if (msg.ubuf !== 0) netZcopyPut(msg.ubuf);
+  msg.ubuf = 0;
+  k.exit();
 }
 
 /** The deadline of a timeout in milliseconds; negative = for ever. */

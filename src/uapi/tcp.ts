@@ -177,6 +177,7 @@ export const TCP_NLA_TIMEOUT_REHASH = 23;
 export const TCP_NLA_BYTES_NOTSENT = 24;
 export const TCP_NLA_EDT = 25;
 export const TCP_NLA_TTL = 26;
+export const TCP_NLA_REHASH = 27;
 
 // Flags, as in byte 13 of the header (and TCP_SKB_CB(skb)->tcp_flags).
 export const TCPHDR_FIN = 0x01;

@@ -48,7 +48,7 @@ import {
 } from "../../layout";
 import { copyBytes, csumAndCopy, csumBlockAdd, csumPartial, fold16, fold64 } from "../../lib/checksum";
 import { getPage, statAdd } from "../../mm/slab";
-import { allocLike, kfreeSkbListMem, shinfo } from "./skbuff";
+import { allocLike, kfreeSkbListMem, shinfo, zerocopyClone } from "./skbuff";
 
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
@@ -204,6 +204,7 @@ export function gsoSegment(skb: u32, features: u32, proto: u32): u32 {
     }
     if (done != size) break; // the payload is in too many pieces for one frame
     if (sg) {
+      zerocopyClone(ssi, si);
       store<u32>(seg, size, SKB_DATA_LEN);
       store<u32>(seg, load<u32>(seg, SKB_TRUESIZE) + size, SKB_TRUESIZE);
     }

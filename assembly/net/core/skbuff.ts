@@ -58,6 +58,7 @@ import {
   SKB_TRANSPORT_HEADER,
   SKB_TRUESIZE,
   SKB_USERS,
+  UARG_REFCNT,
 } from "../../layout";
 import { copyBytes, csumAndCopy, csumBlockAdd, csumPartial } from "../../lib/checksum";
 import {
@@ -217,14 +218,14 @@ export function skbReleaseData(skb: u32): u32 {
   for (; frag < stop; frag += FRAG_SIZE) putPage(load<u32>(frag, FRAG_PAGE));
   const list = load<u32>(si, SHINFO_FRAG_LIST);
   const uarg = load<u32>(si, SHINFO_UARG);
-  if (uarg != 0) setResult(1, uarg);
+  if (uarg != 0 && atomic.sub<u32>(uarg, 1, UARG_REFCNT) == 1) setResult(1, uarg);
   putPage(head);
   return list;
 }
 
 /**
  * Frees an sk_buff of which the caller held the last reference, and what it holds. Returns the frag list that came
- * loose (to be freed by the caller) or 0. A zero-copy notifier that is done is left in result word 1.
+ * loose (to be freed by the caller) or 0. A zero-copy notifier that nobody refers to any more is left in result word 1.
  */
 export function kfreeSkbMem(skb: u32): u32 {
   const list = skbReleaseData(skb);
@@ -443,10 +444,19 @@ export function skbCopyAndCsumBits(skb: u32, offset: u32, to: u32, len: u32): u3
 
 // ---- copies ---------------------------------------------------------------------------------------------------------
 
+/** skb_zerocopy_clone: the frags of `to` are also those of `from`, so that its notifier has one more to wait for. */
+export function zerocopyClone(to: u32, from: u32): void {
+  const uarg = load<u32>(from, SHINFO_UARG);
+  if (uarg == 0) return;
+  atomic.add<u32>(uarg, 1, UARG_REFCNT);
+  store<u32>(to, uarg, SHINFO_UARG);
+}
+
 /** Moves references to the frags and the frag list of `skb` into `n`'s empty shared info. */
 function shareFrags(n: u32, skb: u32): void {
   const from = shinfo(skb);
   const to = shinfo(n);
+  zerocopyClone(to, from);
   const nr = load<u8>(from, SHINFO_NR_FRAGS) as u32;
   for (let i: u32 = 0; i < nr; i++) {
     const frag = fragAt(from, i);
@@ -569,7 +579,8 @@ export function pskbExpandHead(skb: u32, nhead: u32, ntail: u32): i32 {
     const nr = load<u8>(si, SHINFO_NR_FRAGS) as u32;
     for (let i: u32 = 0; i < nr; i++) getPage(load<u32>(fragAt(si, i), FRAG_PAGE));
     getFragList(load<u32>(si, SHINFO_FRAG_LIST));
-    store<u32>(end, 0, SHINFO_UARG); // the other holders have it
+    const uarg = load<u32>(si, SHINFO_UARG);
+    if (uarg != 0) atomic.add<u32>(uarg, 1, UARG_REFCNT);
     const loose = skbReleaseData(skb);
     if (loose != 0) setResult(2, loose); // another cpu let go at the same moment
   } else {
@@ -728,6 +739,7 @@ export function pskbTrim(skb: u32, len: u32): i32 {
 export function skbSplit(skb: u32, skb1: u32, len: u32): void {
   const si = shinfo(skb);
   const si1 = shinfo(skb1);
+  zerocopyClone(si1, si);
   const total = load<u32>(skb, SKB_LEN);
   let pos = headlen(skb);
   const nr = load<u8>(si, SHINFO_NR_FRAGS) as u32;

@@ -16,6 +16,7 @@ import {
   NetDevice,
   type NetDeviceOps,
   registerNetdevice,
+  skbTxTimestamp,
 } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
 import { consumeSkb } from "../../net/core/skbuff.ts";
@@ -26,6 +27,7 @@ import { IFF_MULTICAST, IFF_NOARP } from "../../uapi/if.ts";
 export function dummyXmit(skb: number, dev: NetDevice): number {
   dev.stats.txPackets++;
   dev.stats.txBytes += u32[(skb + SKB_LEN) >>> 2] as number;
+  skbTxTimestamp(skb);
   consumeSkb(skb);
   return NETDEV_TX_OK;
 }

@@ -55,6 +55,7 @@ import {
   NetDevice,
   netifRx,
   registerNetdevice,
+  skbTxTimestamp,
 } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
 import {
@@ -224,6 +225,7 @@ export function tunNetXmit(skb: number, dev: NetDevice): number {
     kfreeSkbReason(skb, SKB_DROP_REASON_DEV_READY);
     return NETDEV_TX_OK;
   }
+  skbTxTimestamp(skb);
   const pieces = tun.txPieces;
   let n = 0;
   if (tun.vnetHdr) {

@@ -35,7 +35,7 @@ import {
 } from "./dev.ts";
 import { napiGroPoll, napiGroPurge } from "./gro.ts";
 import { type Qdisc, QdiscSkbHead, qdiscSkbDequeue, qdiscSkbTail } from "./sch_generic_h.ts";
-import { kfreeSkbReason, skbClone } from "./skbuff.ts";
+import { kfreeSkbReason, skbClone, skbOrphanFragsRx } from "./skbuff.ts";
 
 // ---- softnet_data: the machine's queues -----------------------------------------------------------------------------
 
@@ -179,6 +179,7 @@ function deliverTaps(skb: number, dev: NetDevice, origDev: NetDevice): void {
 
 /** deliver_skb: a copy for one of several receivers. */
 function deliverSkb(skb: number, pt: PacketType, dev: NetDevice, origDev: NetDevice): void {
+  if (skbOrphanFragsRx(skb) !== 0) return;
   const skb2 = skbClone(skb);
   if (skb2 !== 0) pt.func(skb2, dev, pt, origDev);
 }

@@ -88,12 +88,14 @@ import {
 } from "./sch_generic_h.ts";
 import {
   consumeSkb,
+  kfreeSkb,
   kfreeSkbReason,
   skbChecksumHelp,
   skbClone,
   skbDev,
   skbDstDrop,
   skbLinearize,
+  skbOrphanFragsRx,
   skbSk,
 } from "./skbuff.ts";
 
@@ -511,6 +513,10 @@ function devQueueXmitPtypes(list: readonly PacketType[], skb: number, dev: NetDe
     if (pt.ignoreSk !== undefined && pt.ignoreSk !== 0 && pt.ignoreSk === u32[(skb + 8) >>> 2]) continue;
     const skb2 = skbClone(skb);
     if (skb2 === 0) return;
+    if (skbOrphanFragsRx(skb2) !== 0) {
+      kfreeSkb(skb2);
+      return;
+    }
     const data = u32[(skb2 + SKB_DATA) >>> 2];
     u32[(skb2 + SKB_MAC_HEADER) >>> 2] = data;
     const nh = u32[(skb2 + SKB_NETWORK_HEADER) >>> 2];
@@ -629,7 +635,7 @@ export function skbTxTimestamp(skb: number): void {
 /* notrace */
 function txTimestamp(skb: number, tstype: number): void {
   const sk = skbSk(skb);
-  if (sk !== null) __skbTstampTx(skb, sk, tstype);
+  if (sk !== null) __skbTstampTx(skb, 0, sk, tstype);
 }
 
 // ---- the transmit softirq, and the driver's hold on its queue -------------------------------------------------------

@@ -1,6 +1,6 @@
 /**
  * SKB_EXT_ERR(skb): the extended error of an skb on a socket's error queue (linux/errqueue.h), and the transmit time
- * stamps and zero-copy notifications that arrive there (net/core/skbuff.c).
+ * stamps that arrive there (net/core/skbuff.c).
  */
 
 import {
@@ -13,9 +13,10 @@ import {
   EXTERR_ORIGIN,
   EXTERR_PORT,
   EXTERR_TYPE,
-  SKB_LEN,
+  IPCB_IIF,
   SKB_TSTAMP,
 } from "../../../assembly/layout.ts";
+import { CAP_NET_RAW, nsCapable } from "../../kernel/capability.ts";
 import { kernel } from "../../kernel/kernel.ts";
 import { f64, u8, u16, u32 } from "../../mm/mem.ts";
 import { ENOMSG } from "../../uapi/errno.ts";
@@ -23,32 +24,31 @@ import {
   SCM_TSTAMP_ACK,
   SCM_TSTAMP_SCHED,
   SOF_TIMESTAMPING_OPT_ID,
+  SOF_TIMESTAMPING_OPT_STATS,
   SOF_TIMESTAMPING_OPT_TSONLY,
+  SOF_TIMESTAMPING_TX_COMPLETION,
   SOF_TIMESTAMPING_TX_HARDWARE,
   SOF_TIMESTAMPING_TX_RECORD_MASK,
   SOF_TIMESTAMPING_TX_SCHED,
   SOF_TIMESTAMPING_TX_SOFTWARE,
 } from "../../uapi/net_tstamp.ts";
-import {
-  SO_EE_CODE_ZEROCOPY_COPIED,
-  SO_EE_ORIGIN_ICMP,
-  SO_EE_ORIGIN_TIMESTAMPING,
-  SO_EE_ORIGIN_ZEROCOPY,
-} from "../../uapi/socket.ts";
+import { SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_TIMESTAMPING } from "../../uapi/socket.ts";
+import type { NetDevice } from "./dev.ts";
 import {
   allocSkb,
   kfreeSkb,
   skbClone,
   skbDequeue,
+  skbDev,
+  skbOrphanFragsRx,
   skbPeek,
-  skbPeekTail,
   skbSetTskey,
   skbSetTxFlags,
-  skbTrim,
   skbTskey,
 } from "./skbuff.ts";
 import type { Sock } from "./sock.ts";
-import { skErrorReport, sockOmalloc, sockQueueErrSkb } from "./sock.ts";
+import { skErrorReport, sockQueueErrSkb } from "./sock.ts";
+import { skIsTcp } from "./sock_options.ts";
 
 /** struct sock_extended_err with the offender's address: the data of an IP_RECVERR control message. */
 export interface SockExtendedErr {
@@ -103,6 +103,19 @@ export function skbExtErrPort(skb: number): number {
   return u16[(skb + EXTERR_PORT) >>> 1]!;
 }
 
+/**
+ * skb_zerocopy_notify_extend: makes the notification in `skb` one of the `len` sends from number `lo` on as well, if they follow those
+ * that it has.
+ */
+/* notrace */
+export function skbExtErrExtend(skb: number, lo: number, len: number): boolean {
+  const oldHi = u32[(skb + EXTERR_DATA) >>> 2]!;
+  const sum = oldHi - u32[(skb + EXTERR_INFO) >>> 2]! + 1 + len;
+  if (sum >= 0x1_0000_0000 || lo !== (oldHi + 1) >>> 0) return false;
+  u32[(skb + EXTERR_DATA) >>> 2] = (oldHi + len) >>> 0;
+  return true;
+}
+
 /** The error as a value, without the offender (the family adds it). */
 /* notrace */
 export function skbExtErr(skb: number): SockExtendedErr {
@@ -152,17 +165,24 @@ export const SKBTX_ANY_TSTAMP: number = 1 | 2 | 8 | 64;
 /** Bit of a send's tsflags: the caller gave the identifier itself (SCM_TS_OPT_ID). */
 export const SOCKCM_FLAG_TS_OPT_ID: number = 1 << 31;
 
+/** __sock_tx_timestamp: SKBTX_* of SOF_TIMESTAMPING_TX_*. */
+/* notrace */
+export function sockTxFlags(tsflags: number): number {
+  let flags = 0;
+  if ((tsflags & SOF_TIMESTAMPING_TX_HARDWARE) !== 0) flags |= SKBTX_HW_TSTAMP;
+  if ((tsflags & SOF_TIMESTAMPING_TX_SOFTWARE) !== 0) flags |= SKBTX_SW_TSTAMP;
+  if ((tsflags & SOF_TIMESTAMPING_TX_SCHED) !== 0) flags |= SKBTX_SCHED_TSTAMP;
+  if ((tsflags & SOF_TIMESTAMPING_TX_COMPLETION) !== 0) flags |= SKBTX_COMPLETION_TSTAMP;
+  return flags;
+}
+
 /**
  * _sock_tx_timestamp: marks an skb for the stamps that the send asked for (SOF_TIMESTAMPING_TX_*), and gives it the
  * identifier that they will carry.
  */
 export function sockTxTimestamp(skb: number, sk: Sock, tsflags: number, tsOptId: number): void {
   if ((tsflags & SOF_TIMESTAMPING_TX_RECORD_MASK) === 0) return;
-  let flags = 0;
-  if ((tsflags & SOF_TIMESTAMPING_TX_HARDWARE) !== 0) flags |= SKBTX_HW_TSTAMP;
-  if ((tsflags & SOF_TIMESTAMPING_TX_SOFTWARE) !== 0) flags |= SKBTX_SW_TSTAMP;
-  if ((tsflags & SOF_TIMESTAMPING_TX_SCHED) !== 0) flags |= SKBTX_SCHED_TSTAMP;
-  skbSetTxFlags(skb, flags);
+  skbSetTxFlags(skb, sockTxFlags(tsflags));
   if ((sk.skTsflags & SOF_TIMESTAMPING_OPT_ID) === 0) return;
   if ((tsflags & SOCKCM_FLAG_TS_OPT_ID) !== 0) skbSetTskey(skb, tsOptId);
   else {
@@ -171,60 +191,50 @@ export function sockTxTimestamp(skb: number, sk: Sock, tsflags: number, tsOptId:
   }
 }
 
-/** __skb_complete_tx_timestamp: queues `skb` with the stamp in it. */
-function skbCompleteTxTimestamp(skb: number, sk: Sock, tskey: number, tstype: number, optStats: boolean): void {
-  skbSetExtErr(
-    skb,
-    ENOMSG,
-    SO_EE_ORIGIN_TIMESTAMPING,
-    0,
-    0,
-    tstype,
-    (sk.skTsflags & SOF_TIMESTAMPING_OPT_ID) !== 0 ? tskey : 0,
-  );
+/** __skb_complete_tx_timestamp: queues `skb` with the stamp in it. `key`: which send it is of. */
+function skbCompleteTxTimestamp(skb: number, sk: Sock, key: number, tstype: number, optStats: boolean): void {
+  const data = (sk.skTsflags & SOF_TIMESTAMPING_OPT_ID) !== 0 ? key : 0;
+  skbSetExtErr(skb, ENOMSG, SO_EE_ORIGIN_TIMESTAMPING, 0, 0, tstype, data);
   u8[skb + EXTERR_OPT_STATS] = optStats ? 1 : 0;
+  // IP_PKTINFO of the notification: where the packet went out.
+  const dev = skbDev(skb) as NetDevice | null;
+  u32[(skb + IPCB_IIF) >>> 2] = dev !== null ? dev.ifindex : 0;
   if (sockQueueErrSkb(sk, skb) !== 0) kfreeSkb(skb);
 }
 
+/** skb_may_tx_timestamp: the packet itself goes back to its sender only if that may see packets anyway. */
+/* notrace */
+function skbMayTxTimestamp(sk: Sock, tsonly: boolean): boolean {
+  if (tsonly || sk.net.core.sysctlTstampAllowData !== 0) return true;
+  return sk.skSocket !== null && nsCapable(sk.net, CAP_NET_RAW);
+}
+
 /**
- * __skb_tstamp_tx: tells the owner of `origSkb` that it was scheduled, sent or acknowledged (SCM_TSTAMP_*), through the
- * error queue. With SOF_TIMESTAMPING_OPT_TSONLY the notification carries no payload.
+ * __skb_tstamp_tx: tells the owner of `origSkb` that it was scheduled, sent or acknowledged (SCM_TSTAMP_*; by `ackSkb`, 0 = not by a
+ * packet), through the error queue. With SOF_TIMESTAMPING_OPT_TSONLY the notification carries no payload, and with
+ * OPT_STATS what the protocol knows of the connection instead. The caller has looked whether this stamp is wanted.
  */
-export function __skbTstampTx(origSkb: number, sk: Sock, tstype: number): void {
-  const tsonly = (sk.skTsflags & SOF_TIMESTAMPING_OPT_TSONLY) !== 0;
-  if (!tsonly && sk.net.core.sysctlTstampAllowData === 0) return;
-  const skb = tsonly ? allocSkb(0) : skbClone(origSkb);
+export function __skbTstampTx(origSkb: number, ackSkb: number, sk: Sock, tstype: number): void {
+  const tsflags = sk.skTsflags;
+  const tsonly = (tsflags & SOF_TIMESTAMPING_OPT_TSONLY) !== 0;
+  if (!skbMayTxTimestamp(sk, tsonly)) return;
+  let skb = 0;
+  let optStats = false;
+  if (!tsonly) {
+    skb = skbClone(origSkb);
+    if (skb !== 0 && skbOrphanFragsRx(skb) !== 0) {
+      kfreeSkb(skb);
+      return;
+    }
+  } else if ((tsflags & SOF_TIMESTAMPING_OPT_STATS) !== 0 && skIsTcp(sk)) {
+    skb = sk.skProt.timestampingOptStats?.(sk, origSkb, ackSkb) ?? 0;
+    optStats = true;
+  } else skb = allocSkb(0);
   if (skb === 0) return;
   f64[(skb + SKB_TSTAMP) >>> 3] = kernel.clock.realtime();
-  skbCompleteTxTimestamp(skb, sk, skbTskey(origSkb), tstype, false);
+  // TCP's keys are sequence numbers: the user counts bytes from the moment on at which it asked.
+  const key = skIsTcp(sk) ? (skbTskey(origSkb) - sk.skTskey) >>> 0 : skbTskey(origSkb);
+  skbCompleteTxTimestamp(skb, sk, key, tstype, optStats);
 }
 
 export { SCM_TSTAMP_ACK, SCM_TSTAMP_SCHED };
-
-// ---- MSG_ZEROCOPY ---------------------------------------------------------------------------------------------------
-
-/**
- * A send with MSG_ZEROCOPY copies all the same (user memory is not the stack's), so its notification is due at once, with
- * SO_EE_CODE_ZEROCOPY_COPIED: what the kernel does over loopback. Notifications in a row are merged into a range.
- */
-export function msgZerocopyDone(sk: Sock): number {
-  const id = sk.skZckey;
-  const tail = skbPeekTail(sk.skErrorQueue);
-  if (
-    tail !== 0 &&
-    u8[tail + EXTERR_ORIGIN] === SO_EE_ORIGIN_ZEROCOPY &&
-    u8[tail + EXTERR_CODE] === SO_EE_CODE_ZEROCOPY_COPIED &&
-    u32[(tail + EXTERR_DATA) >>> 2] === (id - 1) >>> 0
-  ) {
-    u32[(tail + EXTERR_DATA) >>> 2] = id;
-    sk.skZckey = (id + 1) >>> 0;
-    return 0;
-  }
-  const skb = sockOmalloc(sk, 0);
-  if (skb === 0) return -1;
-  sk.skZckey = (id + 1) >>> 0;
-  skbSetExtErr(skb, 0, SO_EE_ORIGIN_ZEROCOPY, 0, SO_EE_CODE_ZEROCOPY_COPIED, id, id);
-  if (u32[(skb + SKB_LEN) >>> 2] !== 0) skbTrim(skb, 0);
-  if (sockQueueErrSkb(sk, skb) !== 0) kfreeSkb(skb);
-  return 0;
-}

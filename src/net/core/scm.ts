@@ -1,12 +1,16 @@
 /** Control messages to the user: put_cmsg (net/core/scm.c), and those that any socket can ask for (net/socket.c). */
 
-import { EXTERR_ORIGIN, SKB_TSTAMP, SOCKCB_DROPCOUNT } from "../../../assembly/layout.ts";
+import { EXTERR_OPT_STATS, SKB_TSTAMP, SOCKCB_DROPCOUNT } from "../../../assembly/layout.ts";
 import { kernel } from "../../kernel/kernel.ts";
 import { f64, u8, u32 } from "../../mm/mem.ts";
-import { SOF_TIMESTAMPING_RX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE } from "../../uapi/net_tstamp.ts";
+import {
+  SOF_TIMESTAMPING_OPT_RX_FILTER,
+  SOF_TIMESTAMPING_RX_SOFTWARE,
+  SOF_TIMESTAMPING_SOFTWARE,
+} from "../../uapi/net_tstamp.ts";
 import {
   MSG_CTRUNC,
-  SO_EE_ORIGIN_TIMESTAMPING,
+  SCM_TIMESTAMPING_OPT_STATS,
   SO_MARK,
   SO_PRIORITY,
   SO_RXQ_OVFL,
@@ -18,7 +22,7 @@ import {
   SO_TIMESTAMPNS_OLD,
   SOL_SOCKET,
 } from "../../uapi/socket.ts";
-import { skbMark, skbPriority } from "./skbuff.ts";
+import { skbBytes, skbLen, skbMark, skbPriority } from "./skbuff.ts";
 import type { Msghdr, Sock } from "./sock.ts";
 import {
   SOCK_RCVMARK,
@@ -105,13 +109,17 @@ export function sockPutTimestamp(msg: Msghdr, sk: Sock, stamp: number, errSkb: n
     }
   }
   if ((sk.skTsflags & SOF_TIMESTAMPING_SOFTWARE) === 0 || stamp === 0) return;
-  if (errSkb !== 0 ? u8[errSkb + EXTERR_ORIGIN] !== SO_EE_ORIGIN_TIMESTAMPING : !rxStampWanted(sk)) return;
+  if (errSkb === 0 && !rxStampWanted(sk)) return;
   const none = { tvSec: 0, tvNsec: 0 };
   const data: ScmTimestamping = { ts: [stampToTimespec(stamp), none, none] };
   putCmsg(msg, SOL_SOCKET, isNew ? SO_TIMESTAMPING_NEW : SO_TIMESTAMPING_OLD, data);
+  if (errSkb !== 0 && u8[errSkb + EXTERR_OPT_STATS] !== 0 && skbLen(errSkb) !== 0) {
+    putCmsg(msg, SOL_SOCKET, SCM_TIMESTAMPING_OPT_STATS, skbBytes(errSkb));
+  }
 }
 
 /* notrace */
 function rxStampWanted(sk: Sock): boolean {
-  return (sk.skTsflags & SOF_TIMESTAMPING_RX_SOFTWARE) !== 0;
+  const tsflags = sk.skTsflags;
+  return (tsflags & SOF_TIMESTAMPING_RX_SOFTWARE) !== 0 || (tsflags & SOF_TIMESTAMPING_OPT_RX_FILTER) === 0;
 }

@@ -45,6 +45,7 @@ import {
   SKB_TRANSPORT_HEADER,
   SKB_TRUESIZE,
   SKB_USERS,
+  UARG_REFCNT,
 } from "../../../assembly/layout.ts";
 import { BugError, bugOn } from "../../kernel/bug.ts";
 import { kernel } from "../../kernel/kernel.ts";
@@ -62,7 +63,9 @@ import {
   skbNetworkOffset,
   skbNrFrags,
   skbSetIpSummed,
+  skbSetUarg,
   skbShared,
+  skbUarg,
 } from "../../mm/skb.ts";
 import { copyFromUser, copyToUser, csumAndCopyFromUser } from "../../mm/usercopy.ts";
 import { SKB_DROP_REASON_NOT_SPECIFIED } from "../../uapi/dropreason.ts";
@@ -354,7 +357,7 @@ export function registerSkbDestructor(kind: number, name: string, fn: (skb: numb
 interface SkbHooks {
   nfctGet: (slot: number) => void;
   nfctPut: (slot: number) => void;
-  uargDone: (slot: number) => void;
+  uargDone: (uarg: number) => void;
 }
 const hooks: SkbHooks = { nfctGet: noHook, nfctPut: noHook, uargDone: noHook };
 function noHook(_slot: number): void {}
@@ -365,9 +368,9 @@ export function registerNfctHooks(get: (slot: number) => void, put: (slot: numbe
   hooks.nfctGet = get;
   hooks.nfctPut = put;
 }
-/** MSG_ZEROCOPY registers who is told that the data of a notifier (SHINFO_UARG) is not needed any more. */
+/** MSG_ZEROCOPY registers who is told that nobody refers to a notifier (SHINFO_UARG) any more. */
 /* notrace */
-export function registerUargDone(done: (slot: number) => void): void {
+export function registerUargDone(done: (uarg: number) => void): void {
   hooks.uargDone = done;
 }
 
@@ -659,8 +662,30 @@ export function skbMorph(dst: number, src: number): number {
   skbReleaseHeadState(dst);
   const loose = wasm.skbMorph(dst, src);
   copySkbRefs(dst, src);
-  if (loose !== 0) afterRelease(loose);
+  if (loose !== 0 || u32[(machine.result >>> 2) + 1] !== 0) afterRelease(loose);
   return dst;
+}
+
+/**
+ * skb_orphan_frags_rx: a packet that stays on this machine lets its sender have the notification of MSG_ZEROCOPY: what it
+ * shares with the sender's queue it gets for itself. 0, or a negative errno (the caller drops it).
+ */
+/* notrace */
+export function skbOrphanFragsRx(skb: number): number {
+  return skbUarg(skb) === 0 ? 0 : skbCopyUbufs(skb);
+}
+
+/** skb_copy_ubufs. The fragments are the stack's memory already, so only the head is copied. */
+function skbCopyUbufs(skb: number): number {
+  if (skbShared(skb)) return -EINVAL;
+  const err = skbUnclone(skb);
+  if (err !== 0) return err;
+  const uarg = skbUarg(skb);
+  skbSetUarg(skb, 0);
+  const refs = u32[(uarg + UARG_REFCNT) >>> 2] - 1;
+  u32[(uarg + UARG_REFCNT) >>> 2] = refs;
+  if (refs === 0) hooks.uargDone(uarg);
+  return 0;
 }
 
 // ---- room at both ends ----------------------------------------------------------------------------------------------

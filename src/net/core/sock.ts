@@ -13,6 +13,7 @@
 import {
   SKB_DESTRUCTOR,
   SKB_DESTRUCTOR_EFREE,
+  SKB_DESTRUCTOR_OFREE,
   SKB_DESTRUCTOR_RFREE,
   SKB_DESTRUCTOR_WFREE,
   SKB_TRUESIZE,
@@ -60,6 +61,7 @@ import {
   skbQueueTail,
   skbSetSk,
   skbSk,
+  skbTruesizeOf,
 } from "./skbuff.ts";
 
 /** struct msghdr with one kernel-side iterator: where user bytes come from or go to. */
@@ -74,6 +76,12 @@ export class Msghdr {
   count = 0;
   flags = 0;
   control: Cmsg[] | null = null;
+  /** The caller sleeps for room and calls again with the rest: what ends a send waits for the last call. */
+  waits = false;
+  /** Bytes that earlier calls of the same send have taken. */
+  copied = 0;
+  /** The zero-copy notifier of the send, while it waits (msg_ubuf). */
+  ubuf = 0;
 }
 
 /** struct sockaddr_in / sockaddr_in6 / sockaddr_ll, as a value. */
@@ -144,6 +152,8 @@ export interface Proto {
   rehash?(sk: Sock): void;
   /** Where SOF_TIMESTAMPING_OPT_ID begins to count (TCP: a sequence number). `fromWrite`: OPT_ID_TCP. */
   tskey?(sk: Sock, fromWrite: boolean): number;
+  /** SOF_TIMESTAMPING_OPT_STATS: an skb with netlink attributes about the connection; 0 = no memory. */
+  timestampingOptStats?(sk: Sock, origSkb: number, ackSkb: number): number;
   /** A send without bind() is no reason to bind (TCP). */
   readonly noAutobind?: boolean;
   /** Memory pressure has begun or ended (the MIB counters of tcp_enter_memory_pressure). */
@@ -181,6 +191,8 @@ export interface ProtoOps {
   getsockopt(sock: Socket, level: number, optname: number, err: ErrBox): OptVal;
   sendmsg(sock: Socket, msg: Msghdr, size: number): number;
   recvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number;
+  /** A sendmsg that waited for room (`msg.waits`) ends here: nobody will call again with the rest. */
+  sendmsgStop?(sock: Socket, msg: Msghdr): void;
   setRcvlowat?(sk: Sock, val: number): number;
   setPeekOff?(sk: Sock, val: number): number;
 }
@@ -578,6 +590,7 @@ function sockMachine(k: Kernel): SockMachine {
     registerSkbDestructor(SKB_DESTRUCTOR_WFREE, "sock_wfree", sockWfree);
     registerSkbDestructor(SKB_DESTRUCTOR_RFREE, "sock_rfree", sockRfree);
     registerSkbDestructor(SKB_DESTRUCTOR_EFREE, "sock_efree", sockEfree);
+    registerSkbDestructor(SKB_DESTRUCTOR_OFREE, "sock_ofree", sockOfree);
   }
   return m;
 }
@@ -897,10 +910,20 @@ export function skbSetOwnerSkSafe(skb: number, sk: Sock): void {
   u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_EFREE;
 }
 
+/** sock_ofree: the destructor of sock_omalloc's skbs. */
+export function sockOfree(skb: number): void {
+  (skbSk(skb) as Sock).skOmemAlloc -= u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+}
+
 /** sock_omalloc: an skb for a notification, charged to optmem. 0 = none. */
 export function sockOmalloc(sk: Sock, size: number): number {
-  if (sk.skOmemAlloc + size > sk.net.core.sysctlOptmemMax) return 0;
-  return allocSkb(size);
+  if (sk.skOmemAlloc + skbTruesizeOf(size) > sk.net.core.sysctlOptmemMax) return 0;
+  const skb = allocSkb(size);
+  if (skb === 0) return 0;
+  sk.skOmemAlloc += u32[(skb + SKB_TRUESIZE) >>> 2] as number;
+  skbSetSk(skb, sk);
+  u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_OFREE;
+  return skb;
 }
 
 /**

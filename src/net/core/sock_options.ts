@@ -240,7 +240,7 @@ function sockSetTimestamp(sk: Sock, valbool: boolean, isNew: boolean, ns: boolea
 const SOF_TIMESTAMPING_ALL = 0x7ffff;
 
 /* notrace */
-function skIsTcp(sk: Sock): boolean {
+export function skIsTcp(sk: Sock): boolean {
   return skIsInet(sk) && sk.skType === SOCK_STREAM && sk.skProtocol === 6;
 }
 /* notrace */

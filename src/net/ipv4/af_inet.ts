@@ -108,7 +108,7 @@ import { pingInit, pingProt } from "./ping.ts";
 import { inetAddProtocol } from "./protocol.ts";
 import { rawInit, rawProt } from "./raw.ts";
 import { ipRouteOutputFlow, ipRtInit, routeErr } from "./route.ts";
-import { tcpPoll, tcpSendmsg, tcpSetRcvlowat } from "./tcp.ts";
+import { tcpPoll, tcpSendmsg, tcpSendmsgStop, tcpSetRcvlowat } from "./tcp.ts";
 import { tcpFastopenInitKeyOnce } from "./tcp_fastopen.ts";
 import { fastopenQueueTune, TFO_SERVER_ENABLE, TFO_SERVER_WO_SOCKOPT1 } from "./tcp_h.ts";
 import { tcpProt, tcpV4Init } from "./tcp_ipv4.ts";
@@ -572,6 +572,7 @@ export const inetStreamOps: ProtoOps = {
   setsockopt: sockCommonSetsockopt,
   getsockopt: sockCommonGetsockopt,
   sendmsg: tcpSendmsg,
+  sendmsgStop: tcpSendmsgStop,
   recvmsg: inetRecvmsg,
   setRcvlowat: tcpSetRcvlowat,
   setPeekOff: skSetPeekOff,

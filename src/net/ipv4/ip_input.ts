@@ -78,6 +78,7 @@ import {
   skbDev,
   skbDst,
   skbOrphan,
+  skbOrphanFragsRx,
   skbShareCheck,
   skbSk,
 } from "../core/skbuff.ts";
@@ -140,6 +141,11 @@ export function ipProtocolDeliverRcu(net: Net, skb: number, protocol: number): v
 
 /** ip_local_deliver_finish. */
 export function ipLocalDeliverFinish(net: Net, _sk: Sock | null, skb: number): number {
+  if (skbOrphanFragsRx(skb) !== 0) {
+    ipIncStats(net, IPSTATS_MIB_INDISCARDS);
+    kfreeSkbReason(skb, SKB_DROP_REASON_NOMEM);
+    return 0;
+  }
   __skbPull(skb, skbNetworkHeaderLen(skb));
   ipProtocolDeliverRcu(net, skb, ipHdrProtocol(ipHdr(skb)));
   return 0;

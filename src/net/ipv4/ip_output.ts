@@ -117,11 +117,12 @@ import {
   RTN_BROADCAST,
   RTN_MULTICAST,
 } from "../../uapi/rtnetlink.ts";
-import { MSG_CONFIRM, MSG_MORE, MSG_PROBE, SOCK_RAW } from "../../uapi/socket.ts";
+import { MSG_CONFIRM, MSG_MORE, MSG_PROBE, MSG_ZEROCOPY, SOCK_RAW } from "../../uapi/socket.ts";
 import type { NetDevice } from "../core/dev.ts";
 import { NET_XMIT_CN, NETIF_F_CSUM_MASK, NETIF_F_SG, netifRx, netifSkbFeatures } from "../core/dev.ts";
 import type { DstEntry } from "../core/dst.ts";
 import { dstMtu, dstOutput } from "../core/dst.ts";
+import { sockTxTimestamp } from "../core/errqueue.ts";
 import { skbGsoSegment, skbGsoValidateNetworkLen } from "../core/gso.ts";
 import { msgIterCopyTo } from "../core/iov_iter.ts";
 import { dstNeighLookup, neighHhOutput, sockConfirmNeigh } from "../core/neighbour.ts";
@@ -163,16 +164,20 @@ import {
   skbReserve,
   skbSetDev,
   skbSk,
+  skbUarg,
 } from "../core/skbuff.ts";
+import { msgZerocopyRealloc, netZcopyPut, netZcopyPutAbort, skbZcopySet } from "../core/skbuff.zerocopy.ts";
 import type { Msghdr, Sock } from "../core/sock.ts";
 import {
   __skDstCheck,
   ErrBox,
+  SOCK_ZEROCOPY,
   skbSetOwnerSkSafe,
   skbSetOwnerW,
   skPageFragRefill,
   skSetupCaps,
   sockAllocSendSkb,
+  sockFlag,
 } from "../core/sock.ts";
 import { NF_HOOK, NF_HOOK_COND, nfHook } from "../netfilter/core.ts";
 import { FLOWI_FLAG_ANYSRC, FlowI4, flowi4InitOutput } from "./flow.ts";
@@ -864,6 +869,17 @@ function __ipAppendData(
     csummode = CHECKSUM_PARTIAL;
   }
 
+  // MSG_ZEROCOPY: bytes are copied, but their sender is told when the datagram is gone.
+  let uarg = 0;
+  let newUarg = false;
+  if ((flags & MSG_ZEROCOPY) !== 0 && length > 0 && sockFlag(sk, SOCK_ZEROCOPY)) {
+    const prev = skb !== 0 ? skbUarg(skb) : 0;
+    uarg = msgZerocopyRealloc(sk, length, prev);
+    if (uarg === 0) return -ENOBUFS;
+    newUarg = uarg !== prev;
+    if (skb !== 0) skbZcopySet(skb, uarg);
+  }
+
   cork.length += length;
   let offset = 0;
   let err = 0;
@@ -934,6 +950,8 @@ function __ipAppendData(
       transhdrlen = 0;
       csummode = CHECKSUM_NONE;
       if ((flags & MSG_CONFIRM) !== 0 && prev === 0) skbSetFlag(skb, SKB_FLAG_DST_PENDING_CONFIRM);
+      if (uarg !== 0) skbZcopySet(skb, uarg);
+      if (prev === 0 && cork.tsflags !== 0) sockTxTimestamp(skb, sk, cork.tsflags, cork.tsOptId);
       skbQueueTail(queue, skb);
       continue;
     }
@@ -977,7 +995,8 @@ function __ipAppendData(
   if (err < 0) {
     cork.length -= length;
     ipIncStats(sk.net, IPSTATS_MIB_OUTDISCARDS);
-  }
+    if (uarg !== 0) netZcopyPutAbort(uarg, newUarg);
+  } else if (newUarg) netZcopyPut(uarg);
   return err;
 }
 

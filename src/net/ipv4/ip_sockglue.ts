@@ -2,7 +2,6 @@
 
 import {
   CHECKSUM_COMPLETE,
-  EXTERR_ORIGIN,
   IPCB_FRAG_MAX_SIZE,
   IPCB_IIF,
   IPCB_NEXTHOP,
@@ -61,12 +60,14 @@ import {
   IPPROTO_IP as SOL_IP,
 } from "../../uapi/in.ts";
 import { INET_ECN_MASK, MAX_IPOPTLEN } from "../../uapi/ip.ts";
+import { SOF_TIMESTAMPING_OPT_CMSG } from "../../uapi/net_tstamp.ts";
 import {
   AF_INET,
   MSG_ERRQUEUE,
   MSG_TRUNC,
   SO_EE_ORIGIN_ICMP,
   SO_EE_ORIGIN_LOCAL,
+  SO_EE_ORIGIN_TIMESTAMPING,
   SOCK_DGRAM,
   SOCK_RAW,
   SOCK_STREAM,
@@ -585,6 +586,18 @@ export function ipLocalError(sk: Sock, err: number, daddr: number, port: number,
 }
 
 /**
+ * ipv4_datagram_support_cmsg: whether the socket's control messages make sense for this error: the packet came from
+ * somewhere, or it is a stamped one of our own that went out by a device (SOF_TIMESTAMPING_OPT_CMSG; IP_PKTINFO).
+ */
+function ipv4DatagramSupportCmsg(sk: Sock, skb: number, origin: number): boolean {
+  if (origin === SO_EE_ORIGIN_ICMP) return true;
+  if (origin !== SO_EE_ORIGIN_TIMESTAMPING) return false;
+  if ((sk.skTsflags & SOF_TIMESTAMPING_OPT_CMSG) === 0 || u32[(skb + IPCB_IIF) >>> 2] === 0) return false;
+  u32[(skb + IPCB_NEXTHOP) >>> 2] = ipHdrSaddr(ipHdr(skb));
+  return true;
+}
+
+/**
  * ip_recv_error: recvmsg with MSG_ERRQUEUE: the payload of the packet that failed, its destination in `msg.name`
  * (unless null), and an IP_RECVERR control message with a SockExtendedErr. Bytes copied, or a negative errno (-EAGAIN:
  * the queue is empty).
@@ -613,7 +626,7 @@ export function ipRecvError(sk: Sock, msg: Msghdr, len: number): number {
     sin.port = port;
   }
   const ee = skbExtErr(skb);
-  if (u8[skb + EXTERR_ORIGIN] === SO_EE_ORIGIN_ICMP) {
+  if (ipv4DatagramSupportCmsg(sk, skb, origin)) {
     ee.offender = ipHdrSaddr(ipHdr(skb));
     if ((sk as InetSock).cmsgFlags !== 0) ipCmsgRecv(msg, sk, skb);
   }

@@ -60,6 +60,7 @@ import { SIOCINQ, SIOCOUTQ } from "../../uapi/sockios.ts";
 import { TCP_CLOSE, TCP_ESTABLISHED } from "../../uapi/tcp.ts";
 import { skbCopyDatagramMsg, skbRecvDatagram } from "../core/datagram.ts";
 import { dstOutput } from "../core/dst.ts";
+import { sockTxTimestamp } from "../core/errqueue.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
 import { sockRecvCmsgs } from "../core/scm.ts";
@@ -460,6 +461,7 @@ function rawSendHdrinc(
   skbResetNetworkHeader(skb);
   const iph = skbPut(skb, length);
   skbSetIpSummed(skb, CHECKSUM_NONE);
+  if (ipc.tsflags !== 0) sockTxTimestamp(skb, sk, ipc.tsflags, ipc.tsOptId);
   if (ipGenericGetfrag(msg, iph, 0, length, 0, skb) !== 0) {
     kfreeSkb(skb);
     return rawSendError(sk, -EFAULT);

@@ -6,7 +6,13 @@
  * system calls (net/syscalls_async.ts) wait on the socket's wait queue and call again.
  */
 
-import { CHECKSUM_PARTIAL, MAX_SKB_FRAGS, MAX_TCP_HEADER, TCPCB_FLAG_EOR } from "../../../assembly/layout.ts";
+import {
+  CHECKSUM_PARTIAL,
+  MAX_SKB_FRAGS,
+  MAX_TCP_HEADER,
+  TCPCB_FLAG_EOR,
+  TCPCB_FLAG_HAS_RXTSTAMP,
+} from "../../../assembly/layout.ts";
 import { bugOn } from "../../kernel/bug.ts";
 import { kernel } from "../../kernel/kernel.ts";
 import { netIncStats, tcpDecStats, tcpIncStats } from "../../kernel/mib.ts";
@@ -25,16 +31,22 @@ import {
   skbTail,
   skbTailroom,
   skbTruesize,
+  skbTstamp,
+  skbUarg,
 } from "../../mm/skb.ts";
 import {
   EAGAIN,
   EALREADY,
   ECONNABORTED,
   ECONNRESET,
+  EEXIST,
   EFAULT,
   EINPROGRESS,
   EINVAL,
+  EMSGSIZE,
+  ENOBUFS,
   ENOENT,
+  ENOMEM,
   ENOTCONN,
   EOPNOTSUPP,
   EPERM,
@@ -68,7 +80,9 @@ import {
   MSG_MORE,
   MSG_OOB,
   MSG_PEEK,
+  MSG_SPLICE_PAGES,
   MSG_TRUNC,
+  MSG_ZEROCOPY,
   SOL_TCP,
 } from "../../uapi/socket.ts";
 import { SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD } from "../../uapi/sockios.ts";
@@ -107,7 +121,7 @@ import {
 import { skbCopyDatagramMsg } from "../core/datagram.ts";
 import { NETIF_F_SG, NETIF_F_TSO } from "../core/dev.ts";
 import { SOCK_MIN_SNDBUF } from "../core/netns_core.ts";
-import { putCmsg } from "../core/scm.ts";
+import { putCmsg, sockPutTimestamp } from "../core/scm.ts";
 import {
   allocSkb,
   consumeSkb,
@@ -123,6 +137,13 @@ import {
   skbReserve,
   skbUnlink,
 } from "../core/skbuff.ts";
+import {
+  msgZerocopyRealloc,
+  netZcopyPut,
+  netZcopyPutAbort,
+  skbSpliceFromIter,
+  skbZerocopyIterStream,
+} from "../core/skbuff.zerocopy.ts";
 import type { Msghdr, Sock, Socket } from "../core/sock.ts";
 import {
   msgIterCopyTo,
@@ -136,6 +157,7 @@ import {
   SOCK_RCVBUF_LOCK,
   SOCK_URGINLINE,
   SOCK_USE_WRITE_QUEUE,
+  SOCK_ZEROCOPY,
   skDstReset,
   skMemCharge,
   skMemoryAllocated,
@@ -150,6 +172,8 @@ import {
   sockPut,
   sockSetFlag,
 } from "../core/sock.ts";
+import type { SockcmCookie } from "../core/sock_options.ts";
+import { sockCmsgSend } from "../core/sock_options.ts";
 import { skStreamError, skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
 import { __inetStreamConnect } from "./af_inet.ts";
 import {
@@ -167,6 +191,7 @@ import { ICSK_ACK_PUSHED, ICSK_ACK_PUSHED2, ICSK_ACK_SCHED } from "./inet_sock.t
 import { inetTwskDeschedulePut } from "./inet_timewait_sock.ts";
 import { ipRecvError } from "./ip_sockglue.ts";
 import { after, before, seq, seqAdd, seqRaw, seqSub } from "./seq.ts";
+import { tcpTxTimestamp } from "./tcp.timestamping.ts";
 import { tcpAssignCongestionControl, tcpCleanupCongestionControl } from "./tcp_cong.ts";
 import { tcpAccecnInitCounters } from "./tcp_ecn.ts";
 import { reqskFastopenRemove, tcpFastopenActiveDisableOfoCheck } from "./tcp_fastopen.ts";
@@ -566,7 +591,7 @@ let fastopenCopied = 0;
  * address, after TCP_FASTOPEN_CONNECT to the one that connect() was given. -EINPROGRESS: the SYN has left; 0: the connection
  * stands already; -EOPNOTSUPP: net.ipv4.tcp_fastopen forbids it; -EALREADY: another one goes on.
  */
-function tcpSendmsgFastopen(sk: TcpSock, msg: Msghdr, size: number): number {
+function tcpSendmsgFastopen(sk: TcpSock, msg: Msghdr, size: number, uarg: number): number {
   fastopenCopied = 0;
   const uaddr = msg.name;
   if ((sk.net.ipv4.sysctlTcpFastopen & TFO_CLIENT_ENABLE) === 0 || uaddr?.family === AF_UNSPEC) return -EOPNOTSUPP;
@@ -574,6 +599,7 @@ function tcpSendmsgFastopen(sk: TcpSock, msg: Msghdr, size: number): number {
   const req = new TcpFastopenRequest();
   req.data = msg;
   req.size = size;
+  req.uarg = uarg;
   sk.fastopenReq = req;
   if (sk.deferConnect && tcpConnect(sk) !== 0) {
     // As in tcp_v4_connect.
@@ -591,27 +617,56 @@ function tcpSendmsgFastopen(sk: TcpSock, msg: Msghdr, size: number): number {
   return err;
 }
 
+/** What the control messages of a send ask for. Of SOL_SOCKET's, a stream heeds SO_TIMESTAMPING. */
+const sockc: SockcmCookie = { transmitTime: 0, mark: 0, priority: 0, tsflags: 0, tsOptId: 0 };
+
 /** After so many skbs sendmsg lets the other side have its turn. */
 const TCP_FLUSH_SKBS = 64;
 
 /** tcp_sendmsg_locked. */
 export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number {
   const flags = msg.flags;
+  let tsflags = sk.skTsflags;
+  let sockcErr = 0;
+  if (msg.control !== null) {
+    sockc.tsflags = tsflags;
+    sockcErr = sockCmsgSend(sk, msg, sockc);
+    tsflags = sockc.tsflags;
+  }
+  // What the bytes are, if not to be copied: MSG_ZEROCOPY or MSG_SPLICE_PAGES.
+  let zc = 0;
+  let uarg = 0;
+  if ((flags & (MSG_ZEROCOPY | MSG_SPLICE_PAGES)) !== 0 && size > 0) {
+    const sg = (sk.skRouteCaps & NETIF_F_SG) !== 0;
+    if ((flags & MSG_ZEROCOPY) === 0) {
+      if (sg) zc = MSG_SPLICE_PAGES;
+    } else if (sockFlag(sk, SOCK_ZEROCOPY)) {
+      const tail = skbPeekTail(sk.skWriteQueue);
+      uarg = msg.ubuf !== 0 ? msg.ubuf : msgZerocopyRealloc(sk, size, tail !== 0 ? skbUarg(tail) : 0);
+      if (uarg === 0) return -ENOBUFS;
+      msg.ubuf = 0;
+      if (sg) zc = MSG_ZEROCOPY;
+    }
+  }
   if (((flags & MSG_FASTOPEN) !== 0 || sk.deferConnect) && !sk.repair) {
-    const fo = tcpSendmsgFastopen(sk, msg, size);
-    if (fo === -EINPROGRESS && fastopenCopied > 0) return fastopenCopied;
-    if (fo !== 0) return skStreamError(sk, flags, fo);
+    const fo = tcpSendmsgFastopen(sk, msg, size, uarg);
+    if (fo === -EINPROGRESS && fastopenCopied > 0) return tcpSendmsgSyn(msg, fastopenCopied, uarg);
+    if (fo !== 0) return tcpSendmsgEnd(sk, msg, 0, tsflags, uarg, fo);
   }
   tcpRateCheckAppLimited(sk);
   const connected = streamConnected(sk);
-  if (connected !== 0) return connected;
+  if (connected !== 0) return tcpSendmsgEnd(sk, msg, 0, tsflags, uarg, connected);
+  if (sockcErr !== 0) return tcpSendmsgEnd(sk, msg, 0, tsflags, uarg, sockcErr);
 
   let copied = 0;
   let mssNow = tcpSendMss(sk, flags);
   let sizeGoal = sizeGoalResult;
-  if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) return skStreamError(sk, flags, -EPIPE);
+  if (sk.skErr !== 0 || (sk.skShutdown & SEND_SHUTDOWN) !== 0) {
+    return tcpSendmsgEnd(sk, msg, 0, tsflags, uarg, -EPIPE);
+  }
   let err = 0;
   let queued = 0;
+  let forceNew = false;
 
   while (msg.count > 0) {
     let copy = 0;
@@ -623,12 +678,13 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
       err = -EAGAIN;
       break;
     }
-    if (skb !== 0 && copy > 0 && !tcpSkbHasRoom(sk, skb, sg)) {
+    if (skb !== 0 && copy > 0 && zc === 0 && !tcpSkbHasRoom(sk, skb, sg)) {
       tcpMarkPush(sk, skb);
       copy = 0;
     }
-    if (skb === 0 || copy <= 0 || !tcpSkbCanCollapseTo(skb)) {
+    if (skb === 0 || copy <= 0 || forceNew || !tcpSkbCanCollapseTo(skb)) {
       // The tail is full or there is none: a new skb, if the send buffer has room.
+      forceNew = false;
       if (!skStreamMemoryFree(sk)) {
         err = -EAGAIN;
         break;
@@ -643,7 +699,19 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     }
 
     if (copy > msg.count) copy = msg.count;
-    if (!sg) {
+    if (zc !== 0) {
+      copy = tcpAppendNocopy(sk, skb, msg, copy, zc, uarg);
+      if (copy === -EMSGSIZE || copy === -EEXIST) {
+        // No fragment left, or another send's notifier: the next skb takes it.
+        tcpMarkPush(sk, skb);
+        forceNew = true;
+        continue;
+      }
+      if (copy < 0) {
+        err = copy;
+        break;
+      }
+    } else if (!sg) {
       // A device without scatter-gather: at most one MSS of linear bytes an skb.
       copy = Math.min(copy, skbTailroom(skb));
       if (msgIterCopyTo(skbTail(skb), msg, copy) !== 0) {
@@ -707,21 +775,77 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     }
   }
 
-  if (err === -EAGAIN) sk.skNoSpace = true;
-  if (copied > 0) {
+  if (err === -EAGAIN) {
+    sk.skNoSpace = true;
     // wait_for_space pushes what was copied, with MSG_MORE's hint removed: nobody knows when more will follow.
-    if (err === -EAGAIN) tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
-    else tcpPush(sk, flags, mssNow, sk.nonagle, sizeGoal);
+    if (copied === 0) tcpRemoveEmptySkb(sk);
+    if (size > 0 && sk.skWriteQueue.head !== 0) tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
+  }
+  if (tsflags !== 0 || uarg !== 0) return tcpSendmsgEnd(sk, msg, copied, tsflags, uarg, err);
+  if (copied > 0) {
+    if (err !== -EAGAIN) tcpPush(sk, flags, mssNow, sk.nonagle, sizeGoal);
     // Partial counts beat errors.
     return copied;
   }
+  if (err === -EAGAIN) return err;
   tcpRemoveEmptySkb(sk);
-  if (err === -EAGAIN && size > 0) {
-    // Out of memory with nothing queued: push what an earlier call left.
-    if (sk.skWriteQueue.head !== 0) tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
-    return -EAGAIN;
-  }
   return err < 0 ? skStreamError(sk, flags, err) : 0;
+}
+
+/** tcp_sendmsg's bytes that are not copied: pages of the stack (splice), or MSG_ZEROCOPY's. How many, or a negative errno. */
+function tcpAppendNocopy(sk: TcpSock, skb: number, msg: Msghdr, copy: number, zc: number, uarg: number): number {
+  if (!skWmemSchedule(sk, copy)) return -EAGAIN;
+  if (zc === MSG_ZEROCOPY) {
+    const n = skbZerocopyIterStream(sk, skb, msg, copy, uarg);
+    return n === -ENOMEM ? -EAGAIN : n;
+  }
+  const n = skbSpliceFromIter(skb, msg, copy);
+  if (n < 0) return n;
+  skWmemQueuedAdd(sk, n);
+  skMemCharge(sk, n);
+  return n;
+}
+
+/** A tcp_sendmsg whose SYN has taken `copied` bytes: one that waits goes on with the rest when the connection stands. */
+function tcpSendmsgSyn(msg: Msghdr, copied: number, uarg: number): number {
+  if (msg.waits && msg.count > 0) {
+    msg.ubuf = uarg;
+    msg.copied += copied;
+  } else if (uarg !== 0) netZcopyPut(uarg);
+  return copied;
+}
+
+/**
+ * The end of a tcp_sendmsg that has stamps or a zero-copy notifier to see to. One that waits for room (`msg.waits`) keeps them for the
+ * call that goes on with it.
+ */
+function tcpSendmsgEnd(sk: TcpSock, msg: Msghdr, copied: number, tsflags: number, uarg: number, err: number): number {
+  msg.copied += copied;
+  if (err === -EAGAIN && msg.waits) {
+    msg.ubuf = uarg;
+    return copied > 0 ? copied : err;
+  }
+  msg.waits = false;
+  if (err < 0) tcpRemoveEmptySkb(sk);
+  if (msg.copied > 0) {
+    if (tsflags !== 0) tcpTxTimestamp(sk, tsflags);
+    const mssNow = tcpSendMss(sk, msg.flags);
+    tcpPush(sk, msg.flags, mssNow, sk.nonagle, sizeGoalResult);
+    if (uarg !== 0) netZcopyPut(uarg);
+    if (copied > 0) return copied;
+  } else if (uarg !== 0) netZcopyPutAbort(uarg, true);
+  return err < 0 ? skStreamError(sk, msg.flags, err) : 0;
+}
+
+/** sk_stream_wait_memory has failed a tcp_sendmsg that waited: what it has taken counts. */
+export function tcpSendmsgStop(sock: Socket, msg: Msghdr): void {
+  const sk = sock.sk as TcpSock;
+  msg.waits = false;
+  const uarg = msg.ubuf;
+  msg.ubuf = 0;
+  sockc.tsflags = sk.skTsflags;
+  if (sockCmsgSend(sk, msg, sockc) !== 0) sockc.tsflags = 0;
+  if (uarg !== 0 || sockc.tsflags !== 0) tcpSendmsgEnd(sk, msg, 0, sockc.tsflags, uarg, -EAGAIN);
 }
 
 // ---- receiving ----------------------------------------------------------------------------------------------------------
@@ -831,6 +955,7 @@ export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): 
   let at = sk.copiedSeq;
   if (peek && sk.skPeekOff > 0) at = seqAdd(at, sk.skPeekOff);
   let err = 0;
+  let stamp = 0;
 
   outer: while (len > 0) {
     // Urgent data that is not inline stops the read just before it (SIOCATMARK).
@@ -918,6 +1043,7 @@ export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): 
       sk.urgData = 0;
       tcpFastPathCheck(sk);
     }
+    if ((tcpSkbCbFlags(skb) & TCPCB_FLAG_HAS_RXTSTAMP) !== 0) stamp = skbTstamp(skb);
     if (used + offset < skbLen(skb)) continue;
     if (tcpSkbFlags(skb) & TCPHDR_FIN) {
       at = seqAdd(at, 1);
@@ -936,6 +1062,8 @@ export function tcpRecvmsg(sk0: Sock, msg: Msghdr, len: number, flags: number): 
     return err;
   }
   tcpCleanupRbuf(sk, copied);
+  // tcp_recv_timestamp: of the last segment that bytes came from.
+  if (stamp !== 0) sockPutTimestamp(msg, sk, stamp, 0);
   if (sk.recvmsgInq) putCmsg(msg, SOL_TCP, TCP_CM_INQ, tcpInqHint(sk));
   return copied;
 }

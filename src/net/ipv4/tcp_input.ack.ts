@@ -306,10 +306,10 @@ function tcpTsoAcked(sk: TcpSock, skb: number): number {
 }
 
 /** tcp_ack_tstamp: SOF_TIMESTAMPING_TX_ACK: the byte that the user asked about was acknowledged. */
-function tcpAckTstamp(sk: TcpSock, skb: number, priorSndUna: Seq): void {
+function tcpAckTstamp(sk: TcpSock, skb: number, ackSkb: number, priorSndUna: Seq): void {
   if ((tcpSkbCbFlags(skb) & TCPCB_FLAG_TXSTAMP_ACK) === 0) return;
   const key = skbTskey(skb) as unknown as Seq;
-  if (!before(key, priorSndUna) && before(key, sk.sndUna)) __skbTstampTx(skb, sk, SCM_TSTAMP_ACK);
+  if (!before(key, priorSndUna) && before(key, sk.sndUna)) __skbTstampTx(skb, ackSkb, sk, SCM_TSTAMP_ACK);
 }
 
 const ackSample: AckSample = new AckSample();
@@ -320,6 +320,7 @@ const ackSample: AckSample = new AckSample();
  */
 function tcpCleanRtxQueue(
   sk: TcpSock,
+  ackSkb: number,
   priorFack: Seq,
   priorSndUna: Seq,
   sack: TcpSacktagState,
@@ -375,7 +376,7 @@ function tcpCleanRtxQueue(
       sk.retransStamp = 0;
     }
     if (!fullyAcked) break;
-    tcpAckTstamp(sk, skb, priorSndUna);
+    tcpAckTstamp(sk, skb, ackSkb, priorSndUna);
     const next = skbNext(skb);
     if (skb === sk.retransmitSkbHint) sk.retransmitSkbHint = 0;
     tcpHighestSackReplace(sk, skb, next);
@@ -386,7 +387,7 @@ function tcpCleanRtxQueue(
   if (skb === 0) tcpChronoStop(sk, TCP_CHRONO_BUSY);
   if (between(sk.sndUp, priorSndUna, sk.sndUna)) sk.sndUp = sk.sndUna;
   if (skb !== 0) {
-    tcpAckTstamp(sk, skb, priorSndUna);
+    tcpAckTstamp(sk, skb, ackSkb, priorSndUna);
     if ((tcpSkbSacked(skb) & TCPCB_SACKED_ACKED) !== 0) flag |= FLAG_SACK_RENEGING;
   }
 
@@ -803,7 +804,7 @@ export function tcpAck(sk: TcpSock, skb: number, flag: number): number {
     return 1;
   }
 
-  flag |= tcpCleanRtxQueue(sk, priorFack, priorSndUna, sackState, (flag & FLAG_ECE) !== 0);
+  flag |= tcpCleanRtxQueue(sk, skb, priorFack, priorSndUna, sackState, (flag & FLAG_ECE) !== 0);
   tcpRackUpdateReoWnd(sk, rs);
   if (tcpEcnModeAccecn(sk)) {
     ecnCount = tcpAccecnProcess(sk, skb, sk.delivered - priorDelivered, sackState.deliveredBytes, flag);

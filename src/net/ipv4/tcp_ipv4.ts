@@ -11,6 +11,7 @@ import {
   SKB_DESTRUCTOR_EFREE,
   SKB_GSO_TCPV4,
   SKB_SK,
+  TCPCB_FLAG_HAS_RXTSTAMP,
   TCPCB_TCP_TW_ISN,
 } from "../../../assembly/layout.ts";
 import { icmpIncStats, ipIncStats, netIncStats, tcpIncStats } from "../../kernel/mib.ts";
@@ -28,6 +29,7 @@ import {
   skbSetIpSummed,
   skbTransportHeader,
   skbTransportOffset,
+  skbTstamp,
 } from "../../mm/skb.ts";
 import {
   SKB_DROP_REASON_NO_SOCKET,
@@ -160,6 +162,7 @@ import { ipRouteConnect, ipRouteNewports, routeErr } from "./route.ts";
 import type { Seq } from "./seq.ts";
 import { between, seq, seqAdd, seqRaw, seqSub } from "./seq.ts";
 import { cookieV4Check } from "./syncookies.ts";
+import { tcpGetTimestampingOptStats } from "./tcp.timestamping.ts";
 import {
   tcpAbort,
   tcpClose,
@@ -247,7 +250,7 @@ function tcpV4FillCb(skb: number, iph: number, th: number): void {
   tcpSkbSetFlags(skb, flags);
   tcpSkbSetDsfield(skb, ipHdrTos(iph));
   tcpSkbSetSacked(skb, 0);
-  tcpSkbSetCbFlags(skb, 0);
+  tcpSkbSetCbFlags(skb, skbTstamp(skb) !== 0 ? TCPCB_FLAG_HAS_RXTSTAMP : 0);
   u32[(skb + TCPCB_TCP_TW_ISN) >>> 2] = 0;
 }
 
@@ -1054,6 +1057,9 @@ export const tcpProt: Proto = {
   streamMemoryFree: tcpStreamMemoryFree,
   diagDestroy: tcpAbort,
   noAutobind: true,
+  tskey: (sk, fromWrite): number =>
+    ((fromWrite ? (sk as TcpSock).writeSeq : (sk as TcpSock).sndUna) as unknown as number) >>> 0,
+  timestampingOptStats: tcpGetTimestampingOptStats,
   maxHeader: MAX_TCP_HEADER,
   sysctlMem: (net) => net.ipv4.sysctlTcpMem,
   sysctlRmem0: (net) => net.ipv4.sysctlTcpRmem[0] as number,

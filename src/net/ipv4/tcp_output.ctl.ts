@@ -59,6 +59,7 @@ import {
   skbQueueTail,
   skbReserve,
 } from "../core/skbuff.ts";
+import { skbZcopySet } from "../core/skbuff.zerocopy.ts";
 import type { Msghdr, Sock } from "../core/sock.ts";
 import {
   SOCK_DONE,
@@ -535,6 +536,7 @@ function tcpMakeSynData(sk: TcpSock, syn: number, fo: TcpFastopenRequest): numbe
     getPage(pfrag.page);
     pfrag.offset += space;
     skbLenAdd(synData, space);
+    if (fo.uarg !== 0) skbZcopySet(synData, fo.uarg);
   }
   // No more data pending in inet_wait_for_connect.
   if (space === fo.size) fo.data = null;

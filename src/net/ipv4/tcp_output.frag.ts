@@ -43,6 +43,7 @@ import { EINVAL, ENOMEM } from "../../uapi/errno.ts";
 import { LINUX_MIB_TCPWQUEUETOOBIG } from "../../uapi/linux_mib.ts";
 import { TCP_CA_Open, TCPHDR_ACK, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_SYN } from "../../uapi/tcp.ts";
 import { dstMtu } from "../core/dst.ts";
+import { SKBTX_ANY_TSTAMP } from "../core/errqueue.ts";
 import {
   __skbPull,
   consumeSkb,
@@ -110,9 +111,6 @@ import {
 // Which queue an skb stands in.
 export const TCP_FRAG_IN_WRITE_QUEUE = 0;
 export const TCP_FRAG_IN_RTX_QUEUE = 1;
-
-/** SKBTX_HW_TSTAMP | SW | COMPLETION | SCHED | BPF: somebody wants to know when this byte leaves. */
-export const SKBTX_ANY_TSTAMP = 0xcb;
 
 const GSO_LEGACY_MAX_SIZE = 65536;
 

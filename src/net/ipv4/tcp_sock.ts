@@ -154,6 +154,8 @@ export class TcpFastopenRequest {
   copied = 0;
   size = 0;
   data: object | null = null;
+  /** The zero-copy notifier of the data; 0 = none. */
+  uarg = 0;
 }
 
 // ---- struct tcp_sock --------------------------------------------------------------------------------------------------------

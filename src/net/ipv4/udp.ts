@@ -85,7 +85,6 @@ import {
   MSG_PEEK,
   MSG_PROBE,
   MSG_TRUNC,
-  MSG_ZEROCOPY,
   SOL_UDP,
 } from "../../uapi/socket.ts";
 import { SIOCINQ, SIOCOUTQ } from "../../uapi/sockios.ts";
@@ -101,7 +100,6 @@ import {
 } from "../core/datagram.ts";
 import { NETIF_F_SG } from "../core/dev.ts";
 import type { DstEntry } from "../core/dst.ts";
-import { msgZerocopyDone, sockTxTimestamp } from "../core/errqueue.ts";
 import { skbGsoSegment } from "../core/gso.ts";
 import type { Net } from "../core/net_namespace.ts";
 import { registerPernetSubsys } from "../core/net_namespace.ts";
@@ -153,7 +151,6 @@ import {
   SOCK_BROADCAST,
   SOCK_DEAD,
   SOCK_LOCALROUTE,
-  SOCK_ZEROCOPY,
   skCommonRelease,
   skDstCheck,
   skDstReset,
@@ -381,10 +378,7 @@ function udpAppend(up: UdpSock, fl4: FlowI4, msg: Msghdr, len: number, rt: Rtabl
 /** The end of udp_sendmsg: counts what failed for lack of room. */
 /* notrace */
 function udpSendDone(sk: Sock, msg: Msghdr, len: number, err: number): number {
-  if (err === 0) {
-    if ((msg.flags & MSG_ZEROCOPY) !== 0 && len !== 0 && sockFlag(sk, SOCK_ZEROCOPY)) msgZerocopyDone(sk);
-    return len;
-  }
+  if (err === 0) return len;
   if (err === -ENOBUFS || err === -EAGAIN) udpIncStats(sk.net, UDP_MIB_SNDBUFERRORS);
   return err;
 }
@@ -460,7 +454,6 @@ function udpSendSkb(skb: number, fl4: FlowI4, cork: InetCork): number {
     dv.setUint16(uh + 6, check !== 0 ? check : CSUM_MANGLED_0);
   }
 
-  if (cork.tsflags !== 0) sockTxTimestamp(skb, sk, cork.tsflags, cork.tsOptId);
   const err = ipSendSkb(net, skb);
   if (err !== 0) {
     // The queue below is full: the application hears of it only if it asked for errors.

@@ -863,6 +863,8 @@ function configOf(script: Script): Config {
     else if (name === "mss") config.mss = num();
     else if (name === "strict_segments" && value === null) config.strict = true;
     else if (name === "tcp_ts_ecr_scaled" && value === null) config.tsEcrScaled = true;
+    // Buffers outlive every call here anyway: a zero-copy send may refer to them as long as it likes.
+    else if (name === "send_omit_free" && value === null) continue;
     else if (name === "ip_version" && value !== "ipv4")
       throw new ScriptError(line, `IP version ${value} is not supported`);
     else if (name !== "ip_version" && name !== "define") fail();

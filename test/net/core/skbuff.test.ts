@@ -5,12 +5,12 @@ import {
   CHECKSUM_PARTIAL,
   CHECKSUM_UNNECESSARY,
   MAX_SKB_FRAGS,
-  SHINFO_UARG,
   SKB_DATA_LEN,
   SKB_DESTRUCTOR_EFREE,
   SKB_LEN,
   SKB_NFCT,
   SKB_TRUESIZE,
+  UARG_REFCNT,
 } from "../../../assembly/layout.ts";
 import { BugError } from "../../../src/kernel/bug.ts";
 import { dv, machine, u8, u32 } from "../../../src/mm/mem.ts";
@@ -119,10 +119,10 @@ import {
   skbSetNetworkHeader,
   skbSetNext,
   skbSetTransportHeader,
+  skbSetUarg,
   skbShareCheck,
   skbShared,
   skbShift,
-  skbShinfo,
   skbSk,
   skbTailroom,
   skbTransportHeader,
@@ -347,14 +347,17 @@ describe("life and death", () => {
   it("completes a zero-copy notifier when the data goes, not before", () => {
     const done: number[] = [];
     registerUargDone((slot) => void done.push(slot));
-    const skb = skbOf([1]);
-    u32[(skbShinfo(skb) + SHINFO_UARG) >>> 2] = 5;
+    const uarg = skbOf([]);
+    const skb = skbOf([1, 2]);
+    skbSetUarg(skb, uarg);
+    u32[(uarg + UARG_REFCNT) >>> 2] = 1;
     const clone = skbClone(skb);
     kfreeSkb(skb);
     expect(done).toEqual([]);
     kfreeSkbList(clone);
-    expect(done).toEqual([5]);
+    expect(done).toEqual([uarg]);
     registerUargDone(() => {});
+    kfreeSkb(uarg);
   });
 
   it("counts conntrack references along", () => {
