@@ -899,12 +899,15 @@ export function skbSetOwnerR(skb: number, sk: Sock): void {
   skMemCharge(sk, truesize);
 }
 
-/** skb_set_owner_sk_safe, skb_set_owner_edemux: the skb names `sk` and holds a reference on it. */
+/**
+ * skb_set_owner_sk_safe, skb_set_owner_edemux: the skb names `sk` and holds a reference on it. Nobody can hold a sock that
+ * has no reference left and only waits for its skbs in flight (refcount_inc_not_zero).
+ */
 /* notrace */
 export function skbSetOwnerSkSafe(skb: number, sk: Sock): void {
   skbOrphan(skb);
   // Requests and TIME_WAIT socks are no owners: they have no slot to be found by.
-  if (sk.slot === 0) return;
+  if (sk.slot === 0 || sk.skRefcnt === 0) return;
   skbSetSk(skb, sk);
   sockHold(sk);
   u8[skb + SKB_DESTRUCTOR] = SKB_DESTRUCTOR_EFREE;

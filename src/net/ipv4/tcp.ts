@@ -223,13 +223,14 @@ import {
   tcpReceiveWindow,
   tcpRtxAndWriteQueuesEmpty,
   tcpRtxQueueHead,
+  tcpSetCaState,
   tcpSkbCanCollapseTo,
   tcpSpaceFromWin,
   tcpUnderMemoryPressure,
   tcpWmemFreeSkb,
   tcpWriteQueueEmpty,
 } from "./tcp_h.ts";
-import { tcpDataReady, tcpRcvSpaceAdjust } from "./tcp_input.ts";
+import { tcpClearRetrans, tcpDataReady, tcpRcvSpaceAdjust } from "./tcp_input.ts";
 import { tcpTimeWait } from "./tcp_minisocks.ts";
 import {
   __tcpPushPendingFrames,
@@ -779,7 +780,8 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     sk.skNoSpace = true;
     // wait_for_space pushes what was copied, with MSG_MORE's hint removed: nobody knows when more will follow.
     if (copied === 0) tcpRemoveEmptySkb(sk);
-    if (size > 0 && sk.skWriteQueue.head !== 0) tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
+    // If nothing was, nothing is pushed either, and the urgent mark stays where it is.
+    else tcpPush(sk, flags & ~MSG_MORE, mssNow, TCP_NAGLE_PUSH, sizeGoal);
   }
   if (tsflags !== 0 || uarg !== 0) return tcpSendmsgEnd(sk, msg, copied, tsflags, uarg, err);
   if (copied > 0) {
@@ -1218,11 +1220,12 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   }
   tcpClearXmitTimers(sk);
   skbQueuePurge(sk.skReceiveQueue);
-  sk.skRmemAlloc = 0;
   tcpWriteQueuePurge(sk);
   tcpFastopenActiveDisableOfoCheck(sk);
   skbQueuePurge(sk.outOfOrderQueue);
   sk.oooLastSkb = 0;
+  // The purges gave back to the forward allocation what the skbs were charged.
+  skMemReclaim(sk);
   sk.skcDport = 0;
   if ((sk.skUserlocks & SOCK_BINDADDR_LOCK) === 0) {
     sk.inetSaddr = 0;
@@ -1257,15 +1260,12 @@ export function tcpDisconnect(sk0: Sock, _flags: number): number {
   sk.prevEcnfield = 0;
   sk.accecnOptTstamp = 0;
   sk.pktsAckedEwma = 0;
-  sk.lost = 0;
-  sk.lostOut = 0;
-  sk.sackedOut = 0;
-  sk.retransOut = 0;
   sk.tlpHighSeqSet = false;
   sk.lastOowAckTime = 0;
   if (sk.icskCaOps.release !== undefined && sk.icskCaInitialized) sk.icskCaOps.release(sk);
   sk.icskCaInitialized = false;
-  sk.icskCaState = TCP_CA_Open;
+  tcpSetCaState(sk, TCP_CA_Open);
+  tcpClearRetrans(sk);
   inetCskDelackInit(sk);
   sk.icskAck.rcvMss = TCP_MIN_MSS;
   sk.rxOpt = new TcpOptionsReceived();

@@ -197,6 +197,9 @@ export function __tcpRetransmitSkb(sk: TcpSock, skb: number, segs: number): numb
   if (sk.icskAfOps.rebuildHeader(sk) !== 0) return -EHOSTUNREACH;
 
   const curMss = tcpCurrentMss(sk);
+  // As tcp_write_xmit does, and Linux forgets to do here: segmentation copies the urgent pointer into every segment, where
+  // it would name another byte each time.
+  if (tcpUrgMode(sk) && before(tcpSkbSeq(skb), sk.sndUp)) segs = 1;
   let availWnd = seqSub(tcpWndEnd(sk), tcpSkbSeq(skb));
   // The receiver shrank its window, and the skb is out of it: not sent, unless it is the first, which then probes the window.
   if (availWnd <= 0) {
