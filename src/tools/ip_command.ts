@@ -6,12 +6,12 @@
 
 import { linkOpsInit } from "../drivers/net/link_ops.ts";
 import type { Net } from "../net/core/net_namespace.ts";
-import { tcpMetricsFlushAll } from "../net/ipv4/tcp_metrics.ts";
 import { ipAddress } from "./ip_address.ts";
 import { ipLink } from "./ip_link.ts";
 import { ipNeigh } from "./ip_neigh.ts";
 import { ipNetns } from "./ip_netns.ts";
 import { ipRoute, ipRule } from "./ip_route.ts";
+import { ipTcpMetrics } from "./ip_tcp_metrics.ts";
 import type { IpOptions } from "./ip_util.ts";
 import { isOneOf, matches, needNetns, nextArg } from "./ip_util.ts";
 import type { CommandResult } from "./parse_command.ts";
@@ -75,15 +75,4 @@ function run(net: Net, words: Words): CommandResult {
   if (object === undefined || matches(object, "help")) throw new ParseError(USAGE, 255);
   for (const [name, handler] of OBJECTS) if (matches(object, name)) return handler(o, words);
   throw new ParseError(`Object "${object}" is unknown, try "ip help".`);
-}
-
-/** `ip tcp_metrics flush`: forgets what was measured of other hosts. */
-function ipTcpMetrics(o: IpOptions, words: Words): CommandResult {
-  const command = words.next();
-  if (command === undefined || isOneOf(command, "list", "show")) return commandOk();
-  if (!isOneOf(command, "flush", "delete")) {
-    throw new ParseError(`Command "${command}" is unknown, try "ip tcp_metrics help".`, 255);
-  }
-  tcpMetricsFlushAll(o.net);
-  return commandOk();
 }

@@ -410,6 +410,35 @@ describe.skipIf(lacks !== "")(`iproute2 in a real namespace${lacks === "" ? "" :
       sysctl "net.ipv4.ip_local_port_range=40000 30000"
       sysctl net.ipv4.ip_local_reserved_ports=1-3,7,8
       sysctl net.ipv4.ip_local_reserved_ports
+      sysctl net.ipv4.tcp_fastopen_key
+      sysctl net.ipv4.tcp_fastopen_key=0x1-2-3-123456789
+      sysctl net.ipv4.tcp_fastopen_key
+      sysctl net.ipv4.tcp_fastopen_key=1-2-3
+      sysctl net.ipv4.tcp_fastopen_key=1-2-3-4,a-b-c-d-e
+      sysctl net.ipv4.tcp_fastopen_key
+      sysctl net.ipv4.tcp_fastopen=0x403
+      sysctl net.ipv4.tcp_fastopen
+      sysctl net.ipv4.tcp_fastopen_blackhole_timeout_sec=-1
+      sysctl net.ipv4.tcp_fastopen_blackhole_timeout_sec=3600
+    `);
+  });
+
+  test("tcp_metrics", () => {
+    same(`
+      ip tcp_metrics
+      ip tcp_metrics show
+      ip tcp_metrics show 10.0.0.9
+      ip tcp_metrics show 10.0.0.9/32
+      ip tcp_metrics show 10.0.0.9 10.0.0.8
+      ip tcp_metrics show address 10.0.0.0/8
+      ip tcp_metrics show source 10.0.0.1
+      ip tcp_metrics delete
+      ip tcp_metrics del 10.0.0.9
+      ip tcp_metrics flush
+      ip tcp_metrics flush all
+      ip tcp_metrics flush 10.0.0.0/24
+      ip tcp_metrics frobnicate
+      ip tcp_metrics show x
     `);
   });
 

@@ -110,8 +110,9 @@ export function tcpFastopenInitKeyOnce(net: Net): void {
 const KEY_WORDS = 4;
 /** What fits the kernel's buffer: two keys, their dashes and a comma, and a few more. */
 const KEY_TEXT_MAX = 73;
-/** sscanf("%x-%x-%x-%x"): blanks and 0x are let pass before a number, and anything after the last. */
-const KEY_TEXT: RegExp = /^\s*(?:0x)?([\da-f]+)-\s*(?:0x)?([\da-f]+)-\s*(?:0x)?([\da-f]+)-\s*(?:0x)?([\da-f]+)/i;
+/** sscanf("%x-%x-%x-%x"): blanks and 0x are let pass before a number, and anything after the last; a lone 0x is 0. */
+const KEY_TEXT: RegExp =
+  /^\s*(0x[\da-f]*|[\da-f]+)-\s*(0x[\da-f]*|[\da-f]+)-\s*(0x[\da-f]*|[\da-f]+)-\s*(0x[\da-f]*|[\da-f]+)/i;
 
 /** sscanf_key: the four words into `out` from `at` on. False if they are not there. */
 function sscanfKey(text: string, out: DataView, at: number): boolean {
@@ -119,7 +120,8 @@ function sscanfKey(text: string, out: DataView, at: number): boolean {
   if (m === null) return false;
   for (let i = 0; i < KEY_WORDS; i++) {
     // An unsigned int of the kernel keeps the low 32 bits.
-    out.setUint32(at + i * 4, Number.parseInt((m[i + 1] as string).slice(-8), 16), true);
+    const digits = (m[i + 1] as string).replace(/^0x/i, "");
+    out.setUint32(at + i * 4, digits === "" ? 0 : Number.parseInt(digits.slice(-8), 16), true);
   }
   return true;
 }

@@ -257,6 +257,20 @@ export function tcpFastopenCacheSet(
   }
 }
 
+/** The entries of a namespace (`ip tcp_metrics show`). */
+export function tcpMetricsList(net: Net): TcpMetricsBlock[] {
+  const out: TcpMetricsBlock[] = [];
+  for (const bySource of net.tcpMetrics?.values() ?? []) out.push(...bySource.values());
+  return out;
+}
+
+/** tcp_metrics_nl_cmd_del for one entry. */
+export function tcpMetricsDel(net: Net, tm: TcpMetricsBlock): void {
+  const bySource = net.tcpMetrics?.get(tm.daddr);
+  bySource?.delete(tm.saddr);
+  if (bySource?.size === 0) net.tcpMetrics?.delete(tm.daddr);
+}
+
 /** tcp_metrics_flush_all: `ip tcp_metrics flush`. */
 export function tcpMetricsFlushAll(net: Net): void {
   net.tcpMetrics?.clear();
