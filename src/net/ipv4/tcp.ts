@@ -174,7 +174,7 @@ import {
 } from "../core/sock.ts";
 import type { SockcmCookie } from "../core/sock_options.ts";
 import { sockCmsgSend } from "../core/sock_options.ts";
-import { skStreamError, skStreamIsWriteable, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
+import { __skStreamIsWriteable, skStreamError, skStreamMemoryFree, skStreamWriteSpace } from "../core/stream.ts";
 import { __inetStreamConnect } from "./af_inet.ts";
 import {
   inetCskDelackInit,
@@ -404,11 +404,11 @@ export function tcpPoll(sock: Socket): number {
     if (sk.urgSeq === sk.copiedSeq && !sockFlag(sk, SOCK_URGINLINE) && sk.urgData !== 0) target++;
     if (tcpStreamIsReadable(sk, target)) mask |= EPOLLIN | EPOLLRDNORM;
     if ((sk.skShutdown & SEND_SHUTDOWN) === 0) {
-      if (skStreamIsWriteable(sk)) {
+      if (__skStreamIsWriteable(sk, 1)) {
         mask |= EPOLLOUT | EPOLLWRNORM;
       } else {
         sk.skNoSpace = true;
-        if (skStreamIsWriteable(sk)) mask |= EPOLLOUT | EPOLLWRNORM;
+        if (__skStreamIsWriteable(sk, 1)) mask |= EPOLLOUT | EPOLLWRNORM;
       }
     } else {
       mask |= EPOLLOUT | EPOLLWRNORM;
