@@ -206,7 +206,7 @@ export function tcpEctTransitionValid(snt: number, rcv: number): boolean {
   return snt !== INET_ECN_CE;
 }
 
-/** tcp_accecn_validate_syn_feedback: §3.2.3.2.3: the IP-ECN field was mangled on the way: ECN is not used then. */
+/** tcp_accecn_validate_syn_feedback: §3.2.2.3: the IP-ECN field was mangled on the way: ECN is not used then. */
 function tcpAccecnValidateSynFeedback(sk: TcpSock, ace: number, sentEct: number): boolean {
   if (sk.net.ipv4.sysctlTcpEcnFallback === 0) return true;
   if (tcpEctTransitionValid(sentEct, tcpAccecnExtractSynEct(ace))) return true;
@@ -220,13 +220,13 @@ export function tcpAccecnSawOptFailRecv(tp: TcpSock, sawOpt: number): void {
   if (sawOpt === TCP_ACCECN_OPT_FAIL_SEEN) tcpAccecnFailModeSet(tp, TCP_ACCECN_OPT_FAIL_RECV);
 }
 
-/** tcp_accecn_third_ack: table 4: the ACE field of the first ACK that a server sees tells how its SYN/ACK arrived. */
+/** tcp_accecn_third_ack: §3.2.2.1: the ACE field of the first ACK that a server sees tells how its SYN/ACK arrived. */
 export function tcpAccecnThirdAck(sk: TcpSock, skb: number, sentEct: number): void {
   const ace = tcpAccecnAce(tcpHdr(skb));
   const sacked = tcpSkbSacked(skb) !== 0;
   switch (ace) {
     case 0:
-      // "the ACE field has been zeroed": it is not to be relied on.
+      // §3.2.2.4: a middlebox has zeroed it: it is not to be relied on.
       if (!sacked) tcpAccecnFailModeSet(sk, TCP_ACCECN_ACE_FAIL_RECV | TCP_ACCECN_OPT_FAIL_RECV);
       return;
     case 1:
@@ -457,7 +457,7 @@ export function tcpAccecnProcess(sk: TcpSock, skb: number, pkts: number, bytes: 
 
 // ---- the handshake, what arrives ------------------------------------------------------------------------------------
 
-/** tcp_accecn_syn_requested: §3.1.2: any combination but 000 and 011 asks for Accurate ECN, or a successor of it. */
+/** tcp_accecn_syn_requested: §3.1.3: any combination but 000 and 011 asks for Accurate ECN, or a successor of it. */
 export function tcpAccecnSynRequested(th: number): boolean {
   const ace = tcpAccecnAce(th);
   return ace !== 0 && ace !== 3;
@@ -480,7 +480,7 @@ function tcpEcnRcvSynackAccecn(sk: TcpSock, skb: number): void {
   }
 }
 
-/** tcp_ecn_rcv_synack: what the server makes of our offer: RFC 3168 §6.1.1, RFC 9768 table 2. */
+/** tcp_ecn_rcv_synack: what the server makes of our offer: RFC 3168 §6.1.1, RFC 9768 §3.1.2, table 2. */
 export function tcpEcnRcvSynack(sk: TcpSock, skb: number, th: number): void {
   const ace = tcpAccecnAce(th);
   if (!tcpEcnModePending(sk)) {
@@ -589,7 +589,7 @@ export function tcpAccecnReqSynAgain(req: RequestSock, skb: number): void {
 
 /**
  * A SYN on a synchronized connection (tcp_validate_incoming): it is answered with its own ECN field reflected, as a
- * SYN/ACK would be (§3.1.4.2). True if there is Accurate ECN here.
+ * SYN/ACK would be (§3.1.4). True if there is Accurate ECN here.
  */
 export function tcpAccecnSynAgain(sk: TcpSock, skb: number): boolean {
   if (!tcpEcnModeAccecn(sk)) return false;
