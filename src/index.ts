@@ -19,5 +19,18 @@ export type { SockAddr } from "./net/core/sock.ts";
 export { inetAton as parseIpv4, inetNtoa as formatIpv4 } from "./net/ipv4/inet_addr.ts";
 export type { TcpInfo } from "./net/ipv4/tcp_sockopt.ts";
 export { SocketError } from "./net/socket_error.ts";
+export { plotSvg } from "./sim/plot.ts";
+export type {
+  FlowResult,
+  FlowSamples,
+  Impairments,
+  LinkResult,
+  SimFlow,
+  SimLink,
+  SimOptions,
+  SimResult,
+  StarOptions,
+} from "./sim/simulate.ts";
+export { simulate, star } from "./sim/simulate.ts";
 export { PcapngWriter } from "./tools/pcapng.ts";
 export { KernelTrace } from "./trace.ts";

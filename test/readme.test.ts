@@ -1,23 +1,36 @@
-/** The README's library example runs, and prints what it says. */
+/** The README's library examples run, and print what it says. */
 
 import * as fs from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, it, vi } from "vitest";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
+const text = fs.readFileSync(`${root}/README.md`, "utf8");
+const examples = [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map((m) => m[1] as string);
 
-it("the README's example prints hello", async () => {
-  const text = fs.readFileSync(`${root}/README.md`, "utf8");
-  const code = /```ts\n([\s\S]*?)```/.exec(text)?.[1];
+/** What the `n`-th example logs. */
+async function logged(n: number): Promise<unknown[][]> {
+  const code = examples[n];
   expect(code).toBeDefined();
-  const file = `${root}/test/.readme-example-${process.pid}.ts`;
+  const file = `${root}/test/.readme-example-${process.pid}-${n}.ts`;
   const log = vi.spyOn(console, "log").mockImplementation(() => {});
   try {
     fs.writeFileSync(file, (code as string).replace('"skbuff"', '"../src/index.ts"'));
     await import(file);
-    expect(log.mock.calls).toEqual([["hello"]]);
+    return log.mock.calls;
   } finally {
     log.mockRestore();
     fs.rmSync(file, { force: true });
   }
+}
+
+it("the README's first example prints hello", async () => {
+  expect(await logged(0)).toEqual([["hello"]]);
 });
+
+it("the README's simulation tells of two flows and their fairness", async () => {
+  const lines = await logged(1);
+  expect(lines.map((line) => line[0])).toEqual(["s1 > d cubic", "s2 > d bbr", "fairness"]);
+  expect(lines[2]?.[1]).toBeGreaterThan(0.9);
+  expect(examples.length).toBe(2);
+}, 60_000);

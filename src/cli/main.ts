@@ -29,6 +29,10 @@ const commands: Record<string, Command> = {
     summary: "how fast this stack is here, against the machine's limit, its peers and other builds; the gate",
     load: () => import("./bench.ts"),
   },
+  sim: {
+    summary: "TCP flows over a bottleneck in virtual time: goodput, RTT, fairness, a plot, a capture",
+    load: () => import("./sim.ts"),
+  },
 };
 
 function usage(): string {

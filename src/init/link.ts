@@ -49,6 +49,11 @@ export interface LinkOptions {
   duplicate?: string | number;
   reorder?: string | number;
   corrupt?: string | number;
+  /**
+   * What the way from the second host to the first one is like where that differs: delay, jitter, rate, limit, loss,
+   * duplicate, reorder, corrupt.
+   */
+  reverse?: Omit<LinkOptions, "driver" | "subnet" | "names" | "mtu" | "offload" | "reverse">;
 }
 
 /** "20ms" -> microseconds. A bare number is milliseconds. */
@@ -115,6 +120,12 @@ export function linkHosts(kernel: Kernel, a: Host, b: Host, o: LinkOptions, n: n
     throw new RangeError(`driver: ${String(driver)} is neither veth nor rtl819x`);
   const subnet = o.subnet === undefined ? null : parseSubnet(o.subnet);
   const impaired = wireOptions(o);
+  const reverse = o.reverse === undefined ? null : { ...impaired, ...wireOptions(o.reverse) };
+  const newWire = (): Wire => {
+    const wire = new Wire(impaired);
+    if (reverse !== null) wire.configure(1, reverse);
+    return wire;
+  };
   const nameA = o.names?.[0] ?? freeName(a);
   const nameB = o.names?.[1] ?? freeName(b);
   const mac = (end: number): Uint8Array => new Uint8Array([2, 0, 0, n >> 8, n & 255, end]);
@@ -128,13 +139,13 @@ export function linkHosts(kernel: Kernel, a: Host, b: Host, o: LinkOptions, n: n
       return r;
     };
     if (driver === "rtl819x") {
-      const wire = new Wire(impaired);
+      const wire = newWire();
       devs = [
         made(re865xProbe(a.ns, nameA, wire, 0, { address: mac(1), mtu })),
         made(re865xProbe(b.ns, nameB, wire, 1, { address: mac(2), mtu })),
       ];
-    } else if (Object.keys(impaired).length > 0) {
-      const wire = new Wire(impaired);
+    } else if (Object.keys(impaired).length > 0 || reverse !== null) {
+      const wire = newWire();
       devs = [
         made(wireNewlink(a.ns, nameA, wire, 0, { address: mac(1), mtu })),
         made(wireNewlink(b.ns, nameB, wire, 1, { address: mac(2), mtu })),

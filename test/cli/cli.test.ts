@@ -24,6 +24,7 @@ describe("exit codes", () => {
     [["demo", "--help"], 0, /Usage: skbuff demo/],
     [["trace", "--help"], 0, /Usage: skbuff trace/],
     [["serve", "--help"], 0, /Usage: skbuff serve/],
+    [["sim", "--help"], 0, /Usage: skbuff sim/],
     [[], 2, /Usage: skbuff COMMAND/],
     [["frobnicate"], 2, /no command "frobnicate"/],
     [["demo", "--no-such-option"], 2, /no-such-option/],
@@ -36,6 +37,12 @@ describe("exit codes", () => {
     [["bench", "--time", "soon"], 2, /--time/],
     [["bench", "gate"], 2, /--base/],
     [["bench", "gate", "--base", "no-such-ref"], 1, /no-such-ref: neither a folder with a build nor a git reference/],
+    [["sim", "10mbit"], 2, /what is "10mbit"/],
+    [["sim", "--loss", "2"], 2, /no probability/],
+    [["sim", "--duration", "soon"], 2, /no time/],
+    [["sim", "--flows", "0"], 2, /--flows/],
+    [["sim", "--queue", "no_such"], 2, /no_such/],
+    [["sim", "--congestion", "no_such"], 2, /ENOENT/],
   ];
   for (const [args, status, text] of rows) {
     it(`skbuff ${args.join(" ")}: ${status}`, () => {
@@ -169,4 +176,43 @@ describe("trace", () => {
     expect(some.events[0]?.kernel).toBe("ip_output");
     expect(some.events.some((e) => e.kernel === "tcp_sendmsg")).toBe(false);
   });
+});
+
+describe("sim", () => {
+  const args = [
+    "sim",
+    "--flows",
+    "2",
+    "--congestion",
+    "cubic,bbr",
+    "--rate",
+    "5mbit",
+    "--duration",
+    "1s",
+    "--seed",
+    "9",
+  ];
+  it("prints a table, and writes a plot and a capture; twice the same", () => {
+    const files = ["a", "b"].map((name) => {
+      const r = skbuff(...args, "--plot", `${name}.svg`, "--pcap", `${name}.pcapng`);
+      expect(r.status, r.stderr).toBe(0);
+      expect(r.stdout).toMatch(/s1 > d cubic +\d\.\d\d Mbit\/s/);
+      expect(r.stdout).toMatch(/fairness [01]\.\d{3}/);
+      return [`${name}.svg`, `${name}.pcapng`].map((file) => fs.readFileSync(path.join(dir, file)));
+    });
+    expect(files[0]).toEqual(files[1]);
+    expect(String(files[0]?.[0])).toMatch(/^<svg /);
+  }, 60_000);
+
+  it("prints JSON", () => {
+    const r = skbuff(...args, "--bytes", "100k", "--json");
+    expect(r.status, r.stderr).toBe(0);
+    const result = JSON.parse(r.stdout) as { seed: number; flows: { completed: boolean; bytes: number }[] };
+    expect(result.seed).toBe(9);
+    expect(result.flows.map((f) => [f.completed, f.bytes])).toEqual([
+      [true, 102_400],
+      [true, 102_400],
+    ]);
+    expect(r.stdout).not.toContain("samples");
+  }, 60_000);
 });

@@ -49,6 +49,8 @@ import {
   netifCarrierOff,
   netifCarrierOn,
   netifRx,
+  netifStopQueue,
+  netifWakeQueue,
   registerNetdevice,
   skbTxTimestamp,
   unregisterNetdevice,
@@ -172,6 +174,9 @@ export function vethXmit(skb: number, dev: NetDevice): number {
     dev.stats.txPackets++;
     dev.stats.txBytes += length;
     priv.wire.send(priv.wireEnd, skb);
+    // A queue of the device's own (tc qdisc) fills up when the line is busy; without one the wire's limit is the queue.
+    const qdisc = dev.txq.qdisc;
+    if (qdisc !== null && qdisc.enqueue !== null && !priv.wire.ready(priv.wireEnd)) netifStopQueue(dev);
     return NETDEV_TX_OK;
   }
   const rcv = priv.peer;
@@ -303,6 +308,11 @@ export function vethPeer(dev: NetDevice): NetDevice | null {
   return dev.priv instanceof VethPriv ? dev.priv.peer : null;
 }
 
+/** The wire that the device is an end of; null for a pair, and for other devices. */
+export function vethWire(dev: NetDevice): Wire | null {
+  return dev.priv instanceof VethPriv ? dev.priv.wire : null;
+}
+
 /** veth_dellink: removes both ends. */
 export function vethDellink(dev: NetDevice): void {
   unregisterNetdevice(dev);
@@ -325,7 +335,9 @@ class VethPort implements WirePort {
   receiveRaw(): boolean {
     return false;
   }
-  wireRoom(): void {}
+  wireRoom(): void {
+    netifWakeQueue(this.dev);
+  }
 }
 
 /** A frame has come in from the wire. */

@@ -213,6 +213,8 @@ export class Wire {
     (this.directions[1 - end] as WireDirection).port = null;
     wirePurge(this.directions[0]);
     wirePurge(this.directions[1]);
+    wireUnstall(this.directions[0]);
+    wireUnstall(this.directions[1]);
   }
 
   /** Sends a frame from `end`. Takes it over. */
@@ -257,7 +259,6 @@ function wirePurge(d: WireDirection): void {
   timerShutdown(d.airTimer);
   d.lineFree = 0;
   d.lastArrival = 0;
-  d.stalled = false;
 }
 
 function wireSendRaw(d: WireDirection, addr: number, len: number, frameLen: number): boolean {
