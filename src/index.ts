@@ -8,7 +8,8 @@ export type { KernelOptions } from "./init/create.ts";
 export { createKernel, SkbuffKernel } from "./init/create.ts";
 export type { Syscalls } from "./init/host.ts";
 export { CommandError, Host } from "./init/host.ts";
-export type { LinkOptions } from "./init/link.ts";
+export type { LinkOptions } from "./init/link_options.ts";
+export { simulate } from "./init/simulate.ts";
 export { attachTap } from "./init/tap.ts";
 export { BugError } from "./kernel/bug.ts";
 export type { TraceEvent, TraceOptions } from "./kernel/ftrace.ts";
@@ -31,6 +32,6 @@ export type {
   SimResult,
   StarOptions,
 } from "./sim/simulate.ts";
-export { simulate, star } from "./sim/simulate.ts";
+export { star } from "./sim/simulate.ts";
 export { PcapngWriter } from "./tools/pcapng.ts";
 export { KernelTrace } from "./trace.ts";

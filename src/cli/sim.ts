@@ -1,10 +1,11 @@
 /** `skbuff sim`: TCP flows over a bottleneck, in virtual time. */
 
 import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
-import { parseDelay, parseProbability, parseRate } from "../init/link.ts";
+import { parseDelay, parseProbability, parseRate } from "../init/link_options.ts";
+import { simulate } from "../init/simulate.ts";
 import { plotSvg } from "../sim/plot.ts";
 import type { FlowResult, SimFlow, SimOptions, SimResult, StarOptions } from "../sim/simulate.ts";
-import { simulate, star } from "../sim/simulate.ts";
+import { star } from "../sim/simulate.ts";
 import { formatBytes, parseOptions, parseSize, UsageError } from "./usage.ts";
 
 const HELP = `Usage: skbuff sim [OPTIONS]

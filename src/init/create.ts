@@ -21,8 +21,8 @@ import { KernelTrace } from "../trace.ts";
 import { Capture } from "./capture.ts";
 import type { HostOwner } from "./host.ts";
 import { Host } from "./host.ts";
-import type { LinkOptions } from "./link.ts";
 import { linkHosts } from "./link.ts";
+import type { LinkOptions } from "./link_options.ts";
 import { createNet, destroyNet, startKernel } from "./main.ts";
 
 export interface KernelOptions extends MachineOptions {

@@ -1,17 +1,44 @@
 /** A flow of a simulation: a TCP connection, kept full from one host to another, and what is known about it. */
 
-import type { SkbuffKernel } from "../init/create.ts";
-import type { Host } from "../init/host.ts";
-import { parseDelay } from "../init/link.ts";
+import { parseDelay } from "../init/link_options.ts";
+import type { Net } from "../net/core/net_namespace.ts";
 import { ErrBox, type Socket, type SocketWaiter } from "../net/core/sock.ts";
 import type { TcpInfo } from "../net/ipv4/tcp_sockopt.ts";
-import { sockfdSocket } from "../net/socket.ts";
+import {
+  sockfdSocket,
+  sysAccept4,
+  sysBind,
+  sysClose,
+  sysConnect,
+  sysGetsockopt,
+  sysListen,
+  sysRecv,
+  sysSend,
+  sysSetsockopt,
+  sysShutdown,
+  sysSocket,
+} from "../net/socket.ts";
 import { SocketError } from "../net/socket_error.ts";
 import { EAGAIN, EINPROGRESS } from "../uapi/errno.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "../uapi/poll.ts";
 import { AF_INET, SHUT_WR, SOCK_NONBLOCK, SOCK_STREAM, SOL_TCP } from "../uapi/socket.ts";
 import { TCP_CONGESTION, TCP_INFO } from "../uapi/tcp.ts";
 import type { SimFlow } from "./simulate.ts";
+
+/** What a simulation needs of a host. */
+export interface SimHost {
+  readonly name: string;
+  readonly ns: Net;
+  ip(command: string): string;
+  tc(command: string): string;
+  sysctl(command: string): string;
+  primaryAddress(): number;
+}
+
+export interface SimClock {
+  /** Microseconds. */
+  readonly now: number;
+}
 
 /** Flow n listens here plus n. */
 const PORT = 5001;
@@ -84,9 +111,9 @@ class Waiter implements SocketWaiter {
 
 export class Flow {
   readonly startAfter: number;
-  readonly #kernel: SkbuffKernel;
-  readonly #from: Host;
-  readonly #to: Host;
+  readonly #kernel: SimClock;
+  readonly #from: SimHost;
+  readonly #to: SimHost;
   readonly #port: number;
   readonly #bytes: number;
   readonly #congestion: string | undefined;
@@ -105,7 +132,7 @@ export class Flow {
   #info: TcpInfo | null = null;
   readonly #samples: FlowSamples = { cwnd: [], srtt: [], bytes: [], retransmits: [], pacingRate: [] };
 
-  constructor(kernel: SkbuffKernel, from: Host, to: Host, flow: SimFlow, n: number) {
+  constructor(kernel: SimClock, from: SimHost, to: SimHost, flow: SimFlow, n: number) {
     this.#kernel = kernel;
     this.#from = from;
     this.#to = to;
@@ -117,26 +144,26 @@ export class Flow {
   }
 
   start(): void {
-    const { sys } = this.#from;
-    const peer = this.#to.sys;
+    const from = this.#from.ns;
+    const to = this.#to.ns;
     this.#started = this.#kernel.now;
-    this.#listener = must(peer.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
-    must(peer.bind(this.#listener, { family: AF_INET, addr: 0, port: this.#port }), "bind");
-    must(peer.listen(this.#listener, 1), "listen");
+    this.#listener = must(sysSocket(to, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
+    must(sysBind(to, this.#listener, { family: AF_INET, addr: 0, port: this.#port }), "bind");
+    must(sysListen(to, this.#listener, 1), "listen");
     watch(this.#to, this.#listener, EPOLLIN, () => this.#accept());
-    this.#tx = must(sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
+    this.#tx = must(sysSocket(from, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "socket");
     if (this.#congestion !== undefined) {
-      must(sys.setsockopt(this.#tx, SOL_TCP, TCP_CONGESTION, this.#congestion), `setsockopt ${this.#congestion}`);
+      must(sysSetsockopt(from, this.#tx, SOL_TCP, TCP_CONGESTION, this.#congestion), `setsockopt ${this.#congestion}`);
     }
-    this.#used = sys.getsockopt(this.#tx, SOL_TCP, TCP_CONGESTION, new ErrBox()) as string;
+    this.#used = sysGetsockopt(from, this.#tx, SOL_TCP, TCP_CONGESTION, new ErrBox()) as string;
     watch(this.#from, this.#tx, EPOLLOUT | EPOLLERR | EPOLLHUP, () => this.#send());
-    const err = sys.connect(this.#tx, { family: AF_INET, addr: this.#to.primaryAddress(), port: this.#port });
+    const err = sysConnect(from, this.#tx, { family: AF_INET, addr: this.#to.primaryAddress(), port: this.#port });
     if (err !== -EINPROGRESS) must(err, "connect");
   }
 
   #accept(): void {
     if (this.#rx >= 0 || this.#over) return;
-    const fd = this.#to.sys.accept4(this.#listener, null, SOCK_NONBLOCK);
+    const fd = sysAccept4(this.#to.ns, this.#listener, null, SOCK_NONBLOCK);
     if (fd === -EAGAIN) return;
     this.#rx = must(fd, "accept");
     watch(this.#to, this.#rx, EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP, () => this.#receive());
@@ -148,11 +175,11 @@ export class Flow {
       const left = this.#bytes - this.#sent;
       if (left === 0) {
         this.#shut = true;
-        must(this.#from.sys.shutdown(this.#tx, SHUT_WR), "shutdown");
+        must(sysShutdown(this.#from.ns, this.#tx, SHUT_WR), "shutdown");
         return;
       }
       const chunk = chunks[this.#sent % PERIOD] as Uint8Array;
-      const n = this.#from.sys.send(this.#tx, chunk, Math.min(CHUNK, left), 0);
+      const n = sysSend(this.#from.ns, this.#tx, chunk, Math.min(CHUNK, left), 0);
       if (n === -EAGAIN) return;
       if (n < 0) {
         this.#error = new SocketError("send", n).code;
@@ -165,7 +192,7 @@ export class Flow {
 
   #receive(): void {
     while (!this.#eof && !this.#over) {
-      const n = this.#to.sys.recv(this.#rx, scratch, CHUNK, 0);
+      const n = sysRecv(this.#to.ns, this.#rx, scratch, CHUNK, 0);
       if (n === -EAGAIN) return;
       if (n < 0) {
         this.#error ||= new SocketError("recv", n).code;
@@ -181,7 +208,7 @@ export class Flow {
         continue;
       }
       this.#ended = this.#kernel.now;
-      this.#to.sys.close(this.#rx);
+      sysClose(this.#to.ns, this.#rx);
     }
   }
 
@@ -193,7 +220,7 @@ export class Flow {
   sample(): void {
     const s = this.#samples;
     if (this.#tx >= 0) {
-      const info = this.#from.sys.getsockopt(this.#tx, SOL_TCP, TCP_INFO, new ErrBox()) as TcpInfo;
+      const info = sysGetsockopt(this.#from.ns, this.#tx, SOL_TCP, TCP_INFO, new ErrBox()) as TcpInfo;
       this.#info = info;
       s.cwnd.push(info.sndCwnd);
       s.srtt.push(info.rtt / 1000);
@@ -242,7 +269,7 @@ export class Flow {
   }
 }
 
-function watch(host: Host, fd: number, mask: number, run: () => void): void {
+function watch(host: SimHost, fd: number, mask: number, run: () => void): void {
   (sockfdSocket(host.ns, fd) as Socket).waiters.push(new Waiter(mask, run));
 }
 

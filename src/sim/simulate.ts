@@ -9,16 +9,22 @@
 
 import { vethWire } from "../drivers/net/veth.ts";
 import type { WireStats } from "../drivers/net/wire.ts";
-import type { SkbuffKernel } from "../init/create.ts";
-import { createKernel } from "../init/create.ts";
-import type { Host } from "../init/host.ts";
-import type { LinkOptions } from "../init/link.ts";
-import { parseDelay, parseRate } from "../init/link.ts";
+import type { LinkOptions } from "../init/link_options.ts";
+import { parseDelay, parseRate } from "../init/link_options.ts";
 import type { NetDevice } from "../net/core/dev.ts";
 import { inetNtoa } from "../net/ipv4/inet_addr.ts";
 import { qdiscDump } from "../net/sched/sch_api.ts";
-import type { FlowResult, FlowSamples } from "./flow.ts";
+import type { FlowResult, FlowSamples, SimClock, SimHost } from "./flow.ts";
 import { Flow } from "./flow.ts";
+
+/** What a simulation needs of the machine that it runs on: `createKernel({ clock: "virtual" })`. */
+export interface SimKernel extends SimClock {
+  readonly hosts: ReadonlyMap<string, SimHost>;
+  netns(name: string): SimHost;
+  link(a: SimHost, b: SimHost, options: LinkOptions): [NetDevice, NetDevice];
+  capture(devices: readonly NetDevice[], sink: (block: Uint8Array) => void): { stop(): void };
+  runUntil(time: number): void;
+}
 
 /** What a link does to frames, as `kernel.link()` has it. */
 export type Impairments = Pick<
@@ -114,24 +120,24 @@ export type { FlowResult, FlowSamples };
 
 interface BuiltLink {
   readonly link: SimLink;
-  readonly ends: readonly [Host, Host];
+  readonly ends: readonly [SimHost, SimHost];
   readonly devs: readonly [NetDevice, NetDevice];
   /** Network number: .1 and .2 are the ends. */
   readonly subnet: number;
 }
 
 /** Every host has a route to every link's subnet, by the fewest hops; of equal ones the first that was named. */
-function addRoutes(hosts: readonly Host[], built: readonly BuiltLink[]): void {
+function addRoutes(hosts: readonly SimHost[], built: readonly BuiltLink[]): void {
   for (const host of hosts) {
-    /** Host -> [the address of the first hop, its device]. */
-    const via = new Map<Host, readonly [string, string]>();
-    const queue: Host[] = [host];
-    const seen = new Set<Host>([host]);
+    /** SimHost -> [the address of the first hop, its device]. */
+    const via = new Map<SimHost, readonly [string, string]>();
+    const queue: SimHost[] = [host];
+    const seen = new Set<SimHost>([host]);
     for (let at = queue.shift(); at !== undefined; at = queue.shift()) {
       for (const { ends, devs, subnet } of built) {
         const end = ends.indexOf(at);
         if (end < 0) continue;
-        const next = ends[1 - end] as Host;
+        const next = ends[1 - end] as SimHost;
         if (seen.has(next)) continue;
         seen.add(next);
         queue.push(next);
@@ -157,7 +163,7 @@ function addNeighbours({ ends, devs, subnet }: BuiltLink): void {
   }
 }
 
-function buildLink(kernel: SkbuffKernel, link: SimLink, n: number): BuiltLink {
+function buildLink(kernel: SimKernel, link: SimLink, n: number): BuiltLink {
   const [nameA, nameB] = link.between;
   const ends = [kernel.netns(nameA), kernel.netns(nameB)] as const;
   const subnet = 0x0a000000 + n * 256;
@@ -188,48 +194,29 @@ export function jainIndex(shares: readonly number[]): number {
   return squares === 0 ? 1 : (sum * sum) / (shares.length * squares);
 }
 
-/**
- * Runs a network in virtual time and tells what became of its flows. Rejects with a RangeError for options that make no
- * sense, and with the tool's error for a qdisc or sysctl that does not exist.
- *
- * @example
- * ```ts
- * const result = await simulate({
- *   duration: "10s",
- *   links: [{ between: ["a", "b"], rate: "10mbit", delay: "20ms", queue: "fq_codel", loss: "0.1%" }],
- *   flows: [{ from: "a", to: "b", congestion: "bbr" }, { from: "a", to: "b", congestion: "cubic" }],
- * });
- * for (const f of result.flows) console.log(f.name, f.goodput / 1e6, "Mbit/s", f.retransmits, "retransmitted");
- * ```
- */
-export async function simulate(options: SimOptions): Promise<SimResult> {
+/** Builds the network of `options` on a machine of its own and runs it; see `simulate`. */
+export function runNetwork(kernel: SimKernel, options: SimOptions, seed: number): SimResult {
   const duration = parseDelay(options.duration, "duration");
   if (!(duration > 0)) throw new RangeError("duration: a simulation lasts longer than that");
   if (options.links.length === 0) throw new RangeError("links: a network has one at least");
   if (options.links.length > 250) throw new RangeError("links: 250 at most");
   const step = options.sample === undefined ? Math.max(1000, duration / 1000) : parseDelay(options.sample, "sample");
   if (!(step > 0)) throw new RangeError("sample: a time above 0");
-  const seed = options.seed ?? 1;
-  const kernel = await createKernel({ clock: "virtual", autoAdvance: false, seed });
-  try {
-    const built = options.links.map((link, n) => buildLink(kernel, link, n));
-    const hosts = [...kernel.hosts.values()];
-    addRoutes(hosts, built);
-    for (const b of built) addNeighbours(b);
-    for (const host of hosts) {
-      // Each flow finds its own way, whatever ran before it.
-      host.sysctl("net.ipv4.tcp_no_metrics_save=1");
-      if (built.filter((b) => b.ends.includes(host)).length > 1) host.sysctl("net.ipv4.ip_forward=1");
-      for (const [key, value] of Object.entries(options.sysctl ?? {})) host.sysctl(`${key}=${value}`);
-    }
-    return new Simulation(kernel, options, built, duration, step, seed).run();
-  } finally {
-    kernel.close();
+  const built = options.links.map((link, n) => buildLink(kernel, link, n));
+  const hosts = [...kernel.hosts.values()];
+  addRoutes(hosts, built);
+  for (const b of built) addNeighbours(b);
+  for (const host of hosts) {
+    // Each flow finds its own way, whatever ran before it.
+    host.sysctl("net.ipv4.tcp_no_metrics_save=1");
+    if (built.filter((b) => b.ends.includes(host)).length > 1) host.sysctl("net.ipv4.ip_forward=1");
+    for (const [key, value] of Object.entries(options.sysctl ?? {})) host.sysctl(`${key}=${value}`);
   }
+  return new Simulation(kernel, options, built, duration, step, seed).run();
 }
 
 class Simulation {
-  readonly #kernel: SkbuffKernel;
+  readonly #kernel: SimKernel;
   readonly #options: SimOptions;
   readonly #built: readonly BuiltLink[];
   readonly #duration: number;
@@ -240,7 +227,7 @@ class Simulation {
   readonly #queues: Map<NetDevice, number[]> = new Map();
 
   constructor(
-    kernel: SkbuffKernel,
+    kernel: SimKernel,
     options: SimOptions,
     built: readonly BuiltLink[],
     duration: number,
@@ -266,7 +253,7 @@ class Simulation {
   #run(): SimResult {
     const kernel = this.#kernel;
     const { flows, senderQueue, capture } = this.#options;
-    const dressed = new Set<Host>();
+    const dressed = new Set<SimHost>();
     flows.forEach((flow, i) => {
       const from = this.#host(flow.from, `flow ${i + 1}`);
       const to = this.#host(flow.to, `flow ${i + 1}`);
@@ -305,7 +292,7 @@ class Simulation {
     return this.#result();
   }
 
-  #host(name: string, what: string): Host {
+  #host(name: string, what: string): SimHost {
     const host = this.#kernel.hosts.get(name);
     if (host === undefined) throw new RangeError(`${what}: no link leads to a host "${name}"`);
     return host;

@@ -5,7 +5,7 @@ import { expect } from "vitest";
 import type { SkbuffKernel } from "../../src/init/create.ts";
 import { createKernel } from "../../src/init/create.ts";
 import type { Host } from "../../src/init/host.ts";
-import type { LinkOptions } from "../../src/init/link.ts";
+import type { LinkOptions } from "../../src/init/link_options.ts";
 import type { NetDevice } from "../../src/net/core/dev.ts";
 import { EAGAIN, EINPROGRESS } from "../../src/uapi/errno.ts";
 import { AF_INET, SHUT_WR, SOCK_NONBLOCK, SOCK_STREAM } from "../../src/uapi/socket.ts";

@@ -2,10 +2,11 @@
 
 import { createHash } from "node:crypto";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { simulate } from "../../src/init/simulate.ts";
 import { tcpCubicParameters } from "../../src/net/ipv4/tcp_cubic.ts";
 import { plotSvg, ticks } from "../../src/sim/plot.ts";
 import type { SimFlow, SimOptions, SimResult, StarOptions } from "../../src/sim/simulate.ts";
-import { bytesBetween, jainIndex, simulate, star } from "../../src/sim/simulate.ts";
+import { bytesBetween, jainIndex, star } from "../../src/sim/simulate.ts";
 
 /** Long runs and more seeds with SKBUFF_FULL=1. */
 const full = process.env["SKBUFF_FULL"] === "1";

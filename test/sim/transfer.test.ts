@@ -1,7 +1,7 @@
 /** Byte streams over good and bad links: whatever the link does, what arrives is what was sent. */
 
 import { describe, expect, it } from "vitest";
-import type { LinkOptions } from "../../src/init/link.ts";
+import type { LinkOptions } from "../../src/init/link_options.ts";
 import { Pair } from "./pair.ts";
 
 const links: [string, LinkOptions, number][] = [
