@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import type { LinkOptions } from "../../src/init/link.ts";
+import type { LinkOptions } from "../../src/init/link_options.ts";
 import type { Net } from "../../src/net/core/net_namespace.ts";
 import { EAGAIN, EINPROGRESS } from "../../src/uapi/errno.ts";
 import {
