@@ -8,6 +8,7 @@ import { tunGetUser, tunPriv } from "../../src/drivers/net/tun.ts";
 import { createKernel } from "../../src/init/create.ts";
 import { attachTap } from "../../src/init/tap.ts";
 import type { NetDevice } from "../../src/net/core/dev.ts";
+import { LINUX_MIB_TCPFASTOPENPASSIVE } from "../../src/uapi/linux_mib.ts";
 import { AF_INET, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM } from "../../src/uapi/socket.ts";
 
 const FRAMES = process.env["SKBUFF_FULL"] === undefined ? 30_000 : 1_000_000;
@@ -188,6 +189,8 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
   // Targets on the fuzzed side: a listener, a UDP socket, and a connection with a peer that the fuzzer plays.
   const target = a.sys.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   a.sys.bind(target, { family: AF_INET, addr: 0, port: 80 });
+  // Fast Open, without asking for cookies: data in a SYN makes a connection at once.
+  a.sysctl("net.ipv4.tcp_fastopen=0x602");
   a.sys.listen(target, 64);
   const udp = a.sys.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
   a.sys.bind(udp, { family: AF_INET, addr: 0, port: 53 });
@@ -294,6 +297,26 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
           junk(rnd.below(400)),
         ),
       ),
+    // Fast Open: SYNs with data and any cookie, from few ports, and segments that answer what came for one of them.
+    () => {
+      const cookie = junk(rnd.pick([0, 4, 8, 8, 15, 16]));
+      const fo = [...mss.slice(0, 4), 34, 2 + cookie.length, ...cookie];
+      while (fo.length % 4 !== 0) fo.push(1);
+      return ipFrame(mac, 6, tcp(4100 + rnd.below(60), 80, 5000, 0, 2, 65535, fo, junk(rnd.below(300))));
+    },
+    () => {
+      const f = rnd.pick(out) as Uint8Array | undefined;
+      if (f === undefined || f.length < 54 || f[23] !== 6) return Uint8Array.from(junk(60));
+      const v = new DataView(f.buffer, f.byteOffset);
+      const [port, ourSeq, ourAck] = [v.getUint16(36), v.getUint32(38), v.getUint32(42)];
+      const flags = rnd.pick([16, 16, 16, 24, 17, 4, 20, 2, 18]);
+      const ack = (ourSeq + rnd.below(3)) >>> 0;
+      return ipFrame(
+        mac,
+        6,
+        tcp(port, 80, ourAck + rnd.pick([0, 0, 0, 1, 50]), ack, flags, 65535, [], junk(rnd.below(90))),
+      );
+    },
     // Fragments: few ids, so that they overlap.
     () =>
       ipFrame(
@@ -346,6 +369,7 @@ it(`survives ${FRAMES} frames (seed ${SEED})`, async () => {
     }
   }
 
+  expect(a.ns.mib.linux[LINUX_MIB_TCPFASTOPENPASSIVE]).toBeGreaterThan(20);
   kernel.close();
   expect(kernel.poolInUse()).toEqual([]);
 }, 1_200_000);
