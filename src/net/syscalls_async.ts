@@ -273,7 +273,8 @@ async function recvLoop(
   if (typeof sock === "number") return sock;
   const k = net.kernel;
   const sk = sock.sk as Sock;
-  const dontwait = sock.nonblock || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) !== 0;
+  // Urgent data is there or not (tcp_recv_urg).
+  const dontwait = sock.nonblock || (flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB)) !== 0;
   const stream = sock.type === SOCK_STREAM && (flags & MSG_OOB) === 0;
   const target = stream ? sockRcvlowat(sk, (flags & MSG_WAITALL) !== 0, size) : 0;
   const peek = (flags & MSG_PEEK) !== 0;

@@ -9,6 +9,7 @@ import type { InetCork } from "./ip.ts";
 import type { IpOptions } from "./ip_opt.ts";
 import type { TcpCongestionOps } from "./tcp_cong.ts";
 import type { TcpFastopenContext } from "./tcp_fastopen.ts";
+import type { TcpMd5sigKey } from "./tcp_md5.ts";
 import type { TcpRequestSockOps } from "./tcp_sock.ts";
 
 /** struct inet_sock: ports and addresses in host order. */
@@ -372,6 +373,8 @@ export class TcpTimewaitSock extends Sock {
   twEntryStamp = 0;
   twTxhash = 0;
   twPriority = 0;
+  /** The key that the connection's segments were signed with; null = none. */
+  twMd5Key: TcpMd5sigKey | null = null;
 }
 
 export type { Msghdr };

@@ -85,6 +85,7 @@ import {
   TCPOPT_EXP,
   TCPOPT_FASTOPEN,
   TCPOPT_FASTOPEN_MAGIC,
+  TCPOPT_MD5SIG,
   TCPOPT_MSS,
   TCPOPT_NOP,
   TCPOPT_SACK,
@@ -387,6 +388,9 @@ export function tcpParseOptions(
         } else {
           optRx.sawUnknown = true;
         }
+        break;
+      case TCPOPT_MD5SIG:
+        // tcp_inbound_hash has checked it.
         break;
       default:
         optRx.sawUnknown = true;

@@ -19,6 +19,7 @@ import { dv, u8, u32 } from "../../mm/mem.ts";
 import {
   skbCsum,
   skbData,
+  skbGsoSegs,
   skbHead,
   skbIpSummed,
   skbLen,
@@ -82,6 +83,10 @@ import {
   TCPHDR_FIN,
   TCPHDR_RST,
   TCPHDR_SYN,
+  TCPOLEN_MD5SIG,
+  TCPOLEN_MD5SIG_ALIGNED,
+  TCPOPT_MD5SIG,
+  TCPOPT_NOP,
 } from "../../uapi/tcp.ts";
 import { csumAdd, csumFold, csumTcpUdpMagic, csumTcpUdpNofold } from "../core/checksum.ts";
 import { NET_XMIT_CN } from "../core/dev.ts";
@@ -208,6 +213,15 @@ import {
   tcpRcvStateProcess,
   tcpSimpleRetransmit,
 } from "./tcp_input.ts";
+import type { TcpMd5sigKey } from "./tcp_md5.ts";
+import {
+  tcpInboundHash,
+  tcpMd5DoLookup,
+  tcpMd5KeyCopy,
+  tcpMd5Matches,
+  tcpMd5SignHdr,
+  tcpParseAuthOptions,
+} from "./tcp_md5.ts";
 import {
   checkReqDrop,
   TCP_TW_ACK,
@@ -290,6 +304,12 @@ const twIsn: ErrBox = new ErrBoxClass();
 function discard(skb: number, reason: number): number {
   kfreeSkbReason(skb, reason === 0 ? SKB_DROP_REASON_NOT_SPECIFIED : reason);
   return 0;
+}
+
+/** discard_and_relse: `sk` has dropped it (sk_drops_skbadd). */
+function discardCounted(sk: Sock, skb: number, reason: number): number {
+  sk.skDrops += Math.max(1, skbGsoSegs(skb));
+  return discard(skb, reason);
 }
 
 function badPacket(skb: number, reason: number): number {
@@ -380,6 +400,8 @@ function tcpV4RcvSk(skb: number, early: Sock | null): number {
     } else if (sk.skcState === TCP_NEW_SYN_RECV) {
       const req = sk as RequestSock;
       const listener = req.rskListener;
+      const refused = tcpInboundHash(listener as TcpSock, skb);
+      if (refused !== 0) return discardCounted(listener, skb, refused);
       if (tcpChecksumComplete(skb)) return badPacket(skb, SKB_DROP_REASON_TCP_CSUM);
       if (listener.skcState !== TCP_LISTEN) {
         // The listener was closed: whoever looks now finds nothing.
@@ -388,7 +410,7 @@ function tcpV4RcvSk(skb: number, early: Sock | null): number {
       }
       tcpV4FillCb(skb, iph, th);
       const nsk = tcpCheckReq(listener as TcpSock, skb, req, false, null);
-      if (nsk === null) return discard(skb, checkReqDrop.value);
+      if (nsk === null) return discardCounted(listener, skb, checkReqDrop.value);
       if (nsk !== listener) {
         const reason = tcpChildProcess(listener, nsk, skb);
         if (reason !== 0) {
@@ -405,8 +427,10 @@ function tcpV4RcvSk(skb: number, early: Sock | null): number {
     const minTtl = (sk as InetSock).minTtl;
     if (minTtl !== 0 && ipHdrTtl(iph) < minTtl) {
       netIncStats(net, LINUX_MIB_TCPMINTTLDROP);
-      return discard(skb, SKB_DROP_REASON_TCP_MINTTL);
+      return discardCounted(sk, skb, SKB_DROP_REASON_TCP_MINTTL);
     }
+    const refused = tcpInboundHash(sk as TcpSock, skb);
+    if (refused !== 0) return discardCounted(sk, skb, refused);
     if (sk.skcState !== TCP_LISTEN) tcpSegsIn(sk as TcpSock, skb);
     return tcpV4DoRcv(sk, skb);
   }
@@ -501,6 +525,29 @@ function replyHeader(skb: number, s: number, ack: number, flags: number, window:
   replyArg.boundDevIf = 0;
 }
 
+/** The digest of a reply goes behind the `at` bytes of its header that stand there. */
+function replySign(skb: number, key: TcpMd5sigKey, at: number): void {
+  replyView.setUint32(at, (TCPOPT_NOP << 24) | (TCPOPT_NOP << 16) | (TCPOPT_MD5SIG << 8) | TCPOLEN_MD5SIG);
+  const iph = ipHdr(skb);
+  tcpMd5SignHdr(key, ipHdrDaddr(iph), ipHdrSaddr(iph), replyArg.iov, at + 4);
+}
+
+/**
+ * The key that a RST has to be signed with. Where the connection is gone, a listener on its port may know the key; the
+ * segment must have been signed with it, since nobody else has checked that. Null: none.
+ */
+function tcpV4ResetKey(sk: Sock | null, skb: number, location: number): TcpMd5sigKey | null {
+  const iph = ipHdr(skb);
+  const saddr = ipHdrSaddr(iph);
+  if (sk !== null && skFullsock(sk)) return tcpMd5DoLookup(sk as TcpSock, saddr);
+  if (location === 0) return null;
+  const port = thSource(tcpHdr(skb));
+  const dev = skbDev(skb);
+  const listener = __inetLookupListener(dev.net, saddr, port, ipHdrDaddr(iph), port, dev.ifindex);
+  const key = listener !== null ? tcpMd5DoLookup(listener as TcpSock, saddr) : null;
+  return key !== null && tcpMd5Matches(key, skb, location) ? key : null;
+}
+
 /**
  * tcp_v4_send_reset (RFC 9293 §3.10.7.1): a RST for a segment that nobody wants; never for a RST. `sk`: whose behalf,
  * or null.
@@ -512,20 +559,28 @@ export function tcpV4SendReset(sk: Sock | null, skb: number): void {
   // Without a socket only what was addressed to us is answered, not what was sent to a broadcast address.
   const rt = skbDst(skb) as Rtable | null;
   if (sk === null && (rt === null || rt.rtType !== RTN_LOCAL)) return;
+  const location = tcpParseAuthOptions(th);
+  if (location < 0) return;
+  const key = tcpV4ResetKey(sk, skb, location);
+  if (key === null && location !== 0 && (sk === null || !skFullsock(sk))) return;
+  const len = key !== null ? 20 + TCPOLEN_MD5SIG_ALIGNED : 20;
   if (flags & TCPHDR_ACK) {
-    replyHeader(skb, seqRaw(thAckSeq(th)), 0, TCPHDR_RST, 0, 20);
+    replyHeader(skb, seqRaw(thAckSeq(th)), 0, TCPHDR_RST, 0, len);
   } else {
     const syn = (flags & TCPHDR_SYN) !== 0 ? 1 : 0;
     const fin = (flags & TCPHDR_FIN) !== 0 ? 1 : 0;
     const ack = seqRaw(thSeq(th)) + syn + fin + skbLen(skb) - thDoff(th) * 4;
-    replyHeader(skb, 0, ack, TCPHDR_RST | TCPHDR_ACK, 0, 20);
+    replyHeader(skb, 0, ack, TCPHDR_RST | TCPHDR_ACK, 0, len);
   }
+  if (key !== null) replySign(skb, key, 20);
   const net = skbDev(skb) !== null ? skbDev(skb).net : (sk as Sock).net;
   const iph = ipHdr(skb);
-  replyArg.tos = ipHdrTos(iph);
+  replyArg.tos = ipHdrTos(iph) & ~INET_ECN_MASK;
   if (sk !== null) {
     replyArg.boundDevIf = sk.skcBoundDevIf;
     replyArg.mark = sk.skMark;
+    replyArg.priority = skFullsock(sk) ? sk.skPriority : (sk as TcpTimewaitSock).twPriority;
+    replyArg.txhash = skFullsock(sk) ? sk.skTxhash : (sk as TcpTimewaitSock).twTxhash;
     replyArg.flags = (sk as InetSock).transparent ? IP_REPLY_ARG_NOSRCCHECK : 0;
   }
   // A TIME_WAIT sock can own no skb.
@@ -546,14 +601,17 @@ function tcpV4SendAck(
   tsecr: number,
   oif: number,
   tos: number,
+  key: TcpMd5sigKey | null,
 ): void {
-  const len = tsecr !== 0 ? 32 : 20;
+  const plain = tsecr !== 0 ? 32 : 20;
+  const len = key !== null ? plain + TCPOLEN_MD5SIG_ALIGNED : plain;
   replyHeader(skb, s, ack, TCPHDR_ACK, win, len);
   if (tsecr !== 0) {
     replyView.setUint32(20, 0x0101080a); // NOP NOP TIMESTAMP 10
     replyView.setUint32(24, tsval >>> 0);
     replyView.setUint32(28, tsecr >>> 0);
   }
+  if (key !== null) replySign(skb, key, plain);
   replyArg.boundDevIf = oif;
   replyArg.tos = tos;
   replyArg.mark = sk.skMark;
@@ -574,6 +632,7 @@ function tcpV4TimewaitAck(tw: TcpTimewaitSock, skb: number): void {
     tw.twTsRecent,
     tw.skcBoundDevIf,
     tw.twTos,
+    tw.twMd5Key,
   );
 }
 
@@ -590,6 +649,7 @@ function tcpV4ReqskSendAck(sk: Sock, skb: number, req: RequestSock): void {
     req.tsRecent,
     0,
     ipHdrTos(ipHdr(skb)),
+    tcpMd5DoLookup(sk as TcpSock, ipHdrSaddr(ipHdr(skb))),
   );
 }
 
@@ -951,6 +1011,8 @@ export function tcpV4SynRecvSock(
   tcpSyncMss(newsk, dstMtu(route));
   newsk.advmss = tcpMssClamp(sk as TcpSock, dstMetricAdvmss(route));
   tcpInitializeRcvMss(newsk);
+  const key = tcpMd5DoLookup(sk as TcpSock, newsk.skcDaddr);
+  if (key !== null) tcpMd5KeyCopy(newsk, newsk.skcDaddr, key);
   __inetInheritPort(sk, newsk);
   // A request that came out of a SYN cookie never stood in the table.
   ownReq.value = inetEhashNolisten(newsk, req.skcHashed ? req : null) ? 1 : 0;

@@ -99,6 +99,7 @@ import {
 } from "./tcp_h.ts";
 import { tcpReqskSendChallengeAck } from "./tcp_input.ack.ts";
 import { tcpOowRateLimited, tcpParseOptions, tcpRcvStateProcess, tcpReset, tcpSynackRttMeas } from "./tcp_input.ts";
+import { tcpMd5DoLookup } from "./tcp_md5.ts";
 import { tcpUpdateMetrics } from "./tcp_metrics.ts";
 import { tcpSelectInitialWindow } from "./tcp_output.ts";
 import type { TcpInitialWindow, TcpSock } from "./tcp_sock.ts";
@@ -245,6 +246,10 @@ export function tcpTimeWait(sk: TcpSock, state: number, timeo: number): void {
     tw.twTsRecentStamp = sk.rxOpt.tsRecentStamp;
     tw.twTsOffset = sk.tsoffset;
     tw.twLastOowAckTime = 0;
+    tw.twTxhash = sk.skTxhash;
+    tw.twPriority = sk.skPriority;
+    tw.skMark = sk.skMark;
+    tw.twMd5Key = sk.md5sigInfo !== null ? tcpMd5DoLookup(sk, sk.skcDaddr) : null;
     if (timeo < rto) timeo = rto;
     if (state === TCP_TIME_WAIT) timeo = TCP_TIMEWAIT_LEN;
     inetTwskHashdanceSchedule(tw, sk, timeo);
@@ -323,6 +328,7 @@ export function tcpCreateOpenreqChild(sk: Sock, req: RequestSock, skb: number): 
   minmaxReset(newtp.rttMin, tcpJiffies32(), 0xffffffff);
   newtp.icskAck.lrcvtime = tcpJiffies32();
   newtp.lsndtime = tcpJiffies32();
+  newtp.skTxhash = req.txhash;
   newtp.totalRetrans = req.numRetrans;
   tcpInitXmitTimers(newtp);
   if (sockFlag(newtp, SOCK_KEEPOPEN)) inetCskResetKeepaliveTimer(newtp, keepaliveTimeWhen(newtp));
@@ -369,6 +375,8 @@ export function tcpCreateOpenreqChild(sk: Sock, req: RequestSock, skb: number): 
   }
   rxOpt.mssClamp = req.mss;
   tcpEcnOpenreqChild(newtp, req, skb);
+  // The key of the peer is copied later, the others not at all.
+  newtp.md5sigInfo = null;
   newtp.fastopenReq = null;
   newtp.fastopenRsk = null;
   tcpIncStats(sk.net, TCP_MIB_PASSIVEOPENS);

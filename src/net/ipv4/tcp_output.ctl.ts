@@ -126,6 +126,8 @@ import {
   usecsRoundJiffies,
 } from "./tcp_h.ts";
 import { tcpClearRetrans, tcpFinishConnect, tcpInitializeRcvMss } from "./tcp_input.ts";
+import type { TcpMd5sigKey } from "./tcp_md5.ts";
+import { tcpMd5SignSkb } from "./tcp_md5.ts";
 import {
   __tcpMtuToMss,
   TCP_FRAG_IN_WRITE_QUEUE,
@@ -135,7 +137,7 @@ import {
   tcpSetSkbTsoSegs,
   tcpSyncMss,
 } from "./tcp_output.frag.ts";
-import { tcpOptionsWrite, tcpOutOptionsClear, tcpSynackOptions } from "./tcp_output.options.ts";
+import { OPTION_MD5, tcpOptionsWrite, tcpOutOptionsClear, tcpSynackOptions } from "./tcp_output.options.ts";
 import {
   __tcpPushPendingFrames,
   __tcpTransmitSkb,
@@ -329,7 +331,7 @@ export function tcpMakeSynack(
   // Timestamp first SYN-ACK; 0 = none yet.
   if (req.snt_synack === 0) req.snt_synack = Math.floor(now) || 1;
   skbSetHash(skb, req.txhash);
-  const tcpHeaderSize = tcpSynackOptions(req, mss, skb, opts, foc, synackType) + TCP_HEADER_SIZE;
+  const tcpHeaderSize = tcpSynackOptions(sk, req, mss, skb, opts, foc, synackType) + TCP_HEADER_SIZE;
 
   const th = skbPush(skb, tcpHeaderSize);
   skbResetTransportHeader(skb);
@@ -345,6 +347,9 @@ export function tcpMakeSynack(
   skbSetMark(skb, req.irMark);
   skbSetIpSummed(skb, CHECKSUM_PARTIAL);
   tcpOptionsWrite(th, null, opts);
+  if ((opts.options & OPTION_MD5) !== 0) {
+    tcpMd5SignSkb(opts.md5Key as TcpMd5sigKey, req.irLocAddr, req.irRmtAddr, skb, opts.hashLocation);
+  }
   // What the options were made of is not when it leaves.
   f64[(skb + SKB_TSTAMP) >>> 3] = now + sk.tcpTxDelay;
   tcpIncStats(sk.net, TCP_MIB_OUTSEGS);

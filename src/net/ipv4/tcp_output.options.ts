@@ -10,6 +10,8 @@ import {
   TCPOLEN_ACCECN_PERFIELD,
   TCPOLEN_EXP_FASTOPEN_BASE,
   TCPOLEN_FASTOPEN_BASE,
+  TCPOLEN_MD5SIG,
+  TCPOLEN_MD5SIG_ALIGNED,
   TCPOLEN_MSS,
   TCPOLEN_MSS_ALIGNED,
   TCPOLEN_SACK_BASE,
@@ -25,6 +27,7 @@ import {
   TCPOPT_EXP,
   TCPOPT_FASTOPEN,
   TCPOPT_FASTOPEN_MAGIC,
+  TCPOPT_MD5SIG,
   TCPOPT_MSS,
   TCPOPT_NOP,
   TCPOPT_SACK,
@@ -46,12 +49,14 @@ import {
   TCP_HEADER_SIZE,
   tcpSkbTimestampTs,
 } from "./tcp_h.ts";
+import { tcpMd5DoLookup } from "./tcp_md5.ts";
 import type { TcpFastopenCookie, TcpOutOptions, TcpSackBlock, TcpSock } from "./tcp_sock.ts";
-import { TCP_SYNACK_RETRANS, tcpSkbFlags } from "./tcp_sock.ts";
+import { TCP_SYNACK_COOKIE, TCP_SYNACK_RETRANS, tcpSkbFlags } from "./tcp_sock.ts";
 
 // Bits of TcpOutOptions.options. MD5 (bit 2), SMC (9) and MPTCP (10) have their places and no code.
 export const OPTION_SACK_ADVERTISE = 0x1;
 export const OPTION_TS = 0x2;
+export const OPTION_MD5 = 0x4;
 export const OPTION_WSCALE = 0x8;
 export const OPTION_FAST_OPEN_COOKIE = 0x100;
 export const OPTION_ACCECN = 0x1000;
@@ -69,6 +74,17 @@ export function tcpOutOptionsClear(opts: TcpOutOptions): void {
   opts.tsval = 0;
   opts.tsecr = 0;
   opts.fastopenCookie = null;
+  opts.md5Key = null;
+}
+
+/** Signed segments (RFC 2385): the key of the peer, if there is one, goes to `opts`. Returns the bytes of the option. */
+/* notrace */
+function tcpMd5Options(tp: TcpSock, addr: number, opts: TcpOutOptions): number {
+  const key = tcpMd5DoLookup(tp, addr);
+  if (key === null) return 0;
+  opts.md5Key = key;
+  opts.options |= OPTION_MD5;
+  return TCPOLEN_MD5SIG_ALIGNED;
 }
 
 /* notrace */
@@ -83,6 +99,7 @@ function tcpSackBlockWrite(ptr: number, block: TcpSackBlock): void {
  * (2, 5, 8 or 11 bytes) that of the NOPs behind it.
  *
  * ```
+ *   both: NOP NOP MD5(18)
  *   SYN:  MSS(4)  SACK_PERM(2) TS(10)  ACCECN(11)  NOP WSCALE(3)  FO cookie
  *   else: NOP NOP TS(10)  ACCECN(2 + 3n)  NOP NOP SACK(2 + 8n)
  * ```
@@ -90,6 +107,11 @@ function tcpSackBlockWrite(ptr: number, block: TcpSackBlock): void {
 export function tcpOptionsWrite(th: number, tp: TcpSock | null, opts: TcpOutOptions): void {
   let ptr = th + TCP_HEADER_SIZE;
   let options = opts.options;
+  if ((options & OPTION_MD5) !== 0) {
+    dv.setUint32(ptr, (TCPOPT_NOP << 24) | (TCPOPT_NOP << 16) | (TCPOPT_MD5SIG << 8) | TCPOLEN_MD5SIG);
+    opts.hashLocation = ptr + 4;
+    ptr += TCPOLEN_MD5SIG_ALIGNED;
+  }
   if (opts.mss !== 0) {
     dv.setUint32(ptr, (TCPOPT_MSS << 24) | (TCPOLEN_MSS << 16) | opts.mss);
     ptr += 4;
@@ -274,9 +296,11 @@ function tcpAdvertiseMss(sk: TcpSock): number {
 export function tcpSynOptions(sk: TcpSock, skb: number, opts: TcpOutOptions): number {
   const ipv4 = sk.net.ipv4;
   let remaining = MAX_TCP_OPTION_SPACE;
+  if (sk.md5sigInfo !== null) remaining -= tcpMd5Options(sk, sk.skcDaddr, opts);
   opts.mss = tcpAdvertiseMss(sk);
   remaining -= TCPOLEN_MSS_ALIGNED;
-  if (ipv4.sysctlTcpTimestamps !== 0) {
+  // Not beside a digest: there would be no room for SACK blocks.
+  if (ipv4.sysctlTcpTimestamps !== 0 && opts.md5Key === null) {
     opts.options |= OPTION_TS;
     opts.tsval = (tcpSkbTimestampTs(skb) + sk.tsoffset) >>> 0;
     opts.tsecr = sk.rxOpt.tsRecent;
@@ -318,6 +342,7 @@ export function tcpSynOptions(sk: TcpSock, skb: number, opts: TcpOutOptions): nu
 
 /** tcp_synack_options: the options of a SYN-ACK for `req`; only what the SYN offered. Returns their bytes. */
 export function tcpSynackOptions(
+  sk: TcpSock,
   req: RequestSock,
   mss: number,
   skb: number,
@@ -326,6 +351,11 @@ export function tcpSynackOptions(
   synackType: number,
 ): number {
   let remaining = MAX_TCP_OPTION_SPACE;
+  if (sk.md5sigInfo !== null) {
+    remaining -= tcpMd5Options(sk, req.irRmtAddr, opts);
+    // SACK blocks, a digest and a timestamp do not fit together.
+    if (opts.md5Key !== null && synackType !== TCP_SYNACK_COOKIE && req.sackOk) req.tstampOk = false;
+  }
   opts.mss = mss;
   remaining -= TCPOLEN_MSS_ALIGNED;
   if (req.wscaleOk) {
@@ -372,6 +402,7 @@ export function tcpEstablishedOptions(sk: TcpSock, skb: number, opts: TcpOutOpti
   let size = 0;
   opts.options = 0;
   opts.numSackBlocks = 0;
+  if (sk.md5sigInfo !== null) size += tcpMd5Options(sk, sk.skcDaddr, opts);
   if (rxOpt.tstampOk) {
     opts.options |= OPTION_TS;
     opts.tsval = skb !== 0 ? (tcpSkbTimestampTs(skb) + sk.tsoffset) >>> 0 : 0;

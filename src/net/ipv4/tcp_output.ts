@@ -138,9 +138,17 @@ import {
   tcpWriteQueueTail,
 } from "./tcp_h.ts";
 import { tcpCheckSpace, tcpEnterCwr, tcpInitCwnd, tcpRearmRto } from "./tcp_input.ts";
+import type { TcpMd5sigKey } from "./tcp_md5.ts";
+import { tcpMd5SignSkb } from "./tcp_md5.ts";
 import { __tcpSendAck } from "./tcp_output.ctl.ts";
 import { tcpCurrentMss, tcpGrowSkb, tcpMtuProbe, tcpSetSkbTsoSegs, tsoFragment } from "./tcp_output.frag.ts";
-import { tcpEstablishedOptions, tcpOptionsWrite, tcpOutOptionsClear, tcpSynOptions } from "./tcp_output.options.ts";
+import {
+  OPTION_MD5,
+  tcpEstablishedOptions,
+  tcpOptionsWrite,
+  tcpOutOptionsClear,
+  tcpSynOptions,
+} from "./tcp_output.options.ts";
 import { tcpScheduleLossProbe, tcpXmitRetransmitQueue } from "./tcp_output.rtx.ts";
 import { tcpRateSkbSent } from "./tcp_rate.ts";
 import type { TcpOutOptions, TcpSock } from "./tcp_sock.ts";
@@ -612,6 +620,10 @@ export function __tcpTransmitSkb(sk: TcpSock, skb: number, cloneIt: number, rcvN
     dv.setUint16(th + 14, Math.min(sk.rcvWnd, 65535));
   }
   tcpOptionsWrite(th, sk, opts);
+
+  if ((opts.options & OPTION_MD5) !== 0) {
+    tcpMd5SignSkb(opts.md5Key as TcpMd5sigKey, sk.inetSaddr, sk.skcDaddr, skb, opts.hashLocation);
+  }
 
   const ops = sk.icskAfOps;
   ops.sendCheck(sk, skb);

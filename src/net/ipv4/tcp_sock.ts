@@ -21,6 +21,7 @@ import type { RequestSock } from "./inet_sock.ts";
 import { InetConnectionSock } from "./inet_sock.ts";
 import type { Seq } from "./seq.ts";
 import { seq } from "./seq.ts";
+import type { TcpMd5sigKey } from "./tcp_md5.ts";
 
 // ---- TCP_SKB_CB(skb) ----------------------------------------------------------------------------------------------------
 
@@ -388,6 +389,8 @@ export class TcpSock extends InetConnectionSock {
   dsackSeen = 0;
   rcvOoopack = 0;
   tcpTxDelay = 0;
+  /** Keys of the peers whose segments are signed (TCP_MD5SIG); null = none was ever set. */
+  md5sigInfo: TcpMd5sigKey[] | null = null;
 
   override copyFrom(from: this): void {
     super.copyFrom(from);
@@ -444,6 +447,7 @@ export class TcpSock extends InetConnectionSock {
     this.repair = from.repair;
     this.frto = from.frto;
     this.recvmsgInq = from.recvmsgInq;
+    this.md5sigInfo = from.md5sigInfo;
     this.repairQueue = from.repairQueue;
     this.saveSyn = from.saveSyn;
     this.savedSyn = from.savedSyn;
@@ -576,6 +580,9 @@ export interface TcpOutOptions {
   tsval: number;
   tsecr: number;
   fastopenCookie: TcpFastopenCookie | null;
+  /** OPTION_MD5: the key, and where the digest has its place. */
+  md5Key: TcpMd5sigKey | null;
+  hashLocation: number;
   /** Of the Accurate ECN option, and whether it is that of a SYN/ACK, whose counters stand at their beginning. */
   numAccecnFields: number;
   useSynackEcnBytes: boolean;
@@ -590,6 +597,8 @@ export function newTcpOutOptions(): TcpOutOptions {
     tsval: 0,
     tsecr: 0,
     fastopenCookie: null,
+    md5Key: null,
+    hashLocation: 0,
     numAccecnFields: 0,
     useSynackEcnBytes: false,
   };

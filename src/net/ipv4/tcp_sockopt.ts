@@ -24,6 +24,8 @@ import {
   TCP_LINGER2,
   TCP_LISTEN,
   TCP_MAXSEG,
+  TCP_MD5SIG,
+  TCP_MD5SIG_EXT,
   TCP_NODELAY,
   TCP_NOTSENT_LOWAT,
   TCP_QUICKACK,
@@ -105,6 +107,7 @@ import {
   usecsRoundJiffies,
 } from "./tcp_h.ts";
 import { tcpUpdatePacingRate } from "./tcp_input.ts";
+import { tcpV4ParseMd5Keys } from "./tcp_md5.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
 const USEC_PER_SEC = 1_000_000;
@@ -233,6 +236,7 @@ function retransToSecs(retrans: number, timeout: number, rtoMax: number): number
 export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval: OptVal): number {
   const sk = sk0 as TcpSock;
   if (level !== SOL_TCP) return sk.icskAfOps.setsockopt(sk, level, optname, optval);
+  if (optname === TCP_MD5SIG || optname === TCP_MD5SIG_EXT) return tcpV4ParseMd5Keys(sk, optname, optval);
   if (optname === TCP_FASTOPEN_KEY) return tcpSockSetFastopenKey(sk, optval);
   if (optname === TCP_CONGESTION) {
     if (typeof optval !== "string" || optval.length < 1) return -EINVAL;

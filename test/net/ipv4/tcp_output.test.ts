@@ -131,7 +131,7 @@ describe("options", () => {
     Object.assign(req, { sackOk, tstampOk, wscaleOk, rcvWscale: 7, tsRecent: 3, tsOff: 5 });
     const skb = b.queue(1);
     b.kernel.machine.f64[(skb + 96) >>> 3] = 10_000_000;
-    expect(write((o) => tcpSynackOptions(req, 1400, skb, o, null, TCP_SYNACK_NORMAL), false)).toBe(expected);
+    expect(write((o) => tcpSynackOptions(b.sk, req, 1400, skb, o, null, TCP_SYNACK_NORMAL), false)).toBe(expected);
   });
 
   it.each([
@@ -150,7 +150,7 @@ describe("options", () => {
     const req = new RequestSock(b.sk, {} as never);
     req.sackOk = true;
     const skb = b.queue(1);
-    expect(write((o) => tcpSynackOptions(req, 1400, skb, o, foc, TCP_SYNACK_NORMAL), false)).toBe(expected);
+    expect(write((o) => tcpSynackOptions(b.sk, req, 1400, skb, o, foc, TCP_SYNACK_NORMAL), false)).toBe(expected);
   });
 });
 
