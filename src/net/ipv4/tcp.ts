@@ -1194,7 +1194,6 @@ export function tcpWriteQueuePurge(sk: TcpSock): void {
   for (let skb = skbDequeue(sk.tcpRtxQueue); skb !== 0; skb = skbDequeue(sk.tcpRtxQueue)) tcpWmemFreeSkb(sk, skb);
   skMemReclaim(sk);
   sk.highestSack = 0;
-  sk.lostSkbHint = 0;
   sk.retransmitSkbHint = 0;
   sk.packetsOut = 0;
   sk.icskBackoff = 0;

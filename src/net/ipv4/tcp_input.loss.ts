@@ -133,7 +133,6 @@ export function tcpMarkSkbLost(sk: TcpSock, skb: number): void {
 
 /** tcp_clear_all_retrans_hints. */
 function tcpClearAllRetransHints(tp: TcpSock): void {
-  tp.lostSkbHint = 0;
   tp.retransmitSkbHint = 0;
 }
 

@@ -89,6 +89,7 @@ import type { TcpOutOptions, TcpSock } from "./tcp_sock.ts";
 import {
   newTcpOutOptions,
   TCPCB_EVER_RETRANS,
+  TCPCB_FLAG_RACK_LOST,
   TCPCB_LOST,
   TCPCB_SACKED_ACKED,
   TCPCB_SACKED_RETRANS,
@@ -155,13 +156,6 @@ export function tcpAdjustPcount(sk: TcpSock, skb: number, decr: number): void {
   if ((sacked & TCPCB_LOST) !== 0) sk.lostOut -= decr;
   // Without SACK, sacked_out counts duplicate ACKs, and nobody knows of which skb.
   if (tcpIsReno(sk) && decr > 0) sk.sackedOut -= Math.min(sk.sackedOut, decr);
-  if (
-    sk.lostSkbHint !== 0 &&
-    before(tcpSkbSeq(skb), tcpSkbSeq(sk.lostSkbHint)) &&
-    (sacked & TCPCB_SACKED_ACKED) !== 0
-  ) {
-    sk.lostCntHint -= decr;
-  }
 }
 
 /** tcp_has_tx_tstamp. */
@@ -216,8 +210,8 @@ function tcpSkbCopyTx(buff: number, skb: number): void {
   u32[(buff + TCPCB_TX_IN_FLIGHT) >>> 2] = u32[(skb + TCPCB_TX_IN_FLIGHT) >>> 2];
   f64[(buff + TCPCB_TX_FIRST_MSTAMP) >>> 3] = f64[(skb + TCPCB_TX_FIRST_MSTAMP) >>> 3];
   f64[(buff + TCPCB_TX_DELIVERED_MSTAMP) >>> 3] = f64[(skb + TCPCB_TX_DELIVERED_MSTAMP) >>> 3];
-  const limited = tcpSkbCbFlags(skb) & TCPCB_FLAG_APP_LIMITED;
-  tcpSkbSetCbFlags(buff, (tcpSkbCbFlags(buff) & ~TCPCB_FLAG_APP_LIMITED) | limited);
+  const mask = TCPCB_FLAG_APP_LIMITED | TCPCB_FLAG_RACK_LOST;
+  tcpSkbSetCbFlags(buff, (tcpSkbCbFlags(buff) & ~mask) | (tcpSkbCbFlags(skb) & mask));
 }
 
 /**
@@ -403,10 +397,6 @@ function tcpCollapseRetrans(sk: TcpSock, skb: number): boolean {
   const eor = tcpSkbCbFlags(nextSkb) & TCPCB_FLAG_EOR;
   tcpSkbSetCbFlags(skb, (tcpSkbCbFlags(skb) & ~TCPCB_FLAG_EOR) | eor);
   // Changed transmit queue under us so clear hints.
-  if (nextSkb === sk.lostSkbHint) {
-    sk.lostSkbHint = 0;
-    sk.lostCntHint = 0;
-  }
   if (nextSkb === sk.retransmitSkbHint) sk.retransmitSkbHint = skb;
   tcpAdjustPcount(sk, nextSkb, tcpSkbPcount(nextSkb));
   tcpSkbCollapseTstamp(skb, nextSkb);

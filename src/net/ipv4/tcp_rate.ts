@@ -29,6 +29,7 @@ import {
 } from "./tcp_h.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 import {
+  TCPCB_FLAG_RACK_LOST,
   TCPCB_RETRANS,
   TCPCB_SACKED_ACKED,
   tcpSkbCbFlags,
@@ -54,8 +55,9 @@ export function tcpRateSkbSent(sk: TcpSock, skb: number): void {
   f64[(skb + TCPCB_TX_DELIVERED_MSTAMP) >>> 3] = sk.deliveredMstamp;
   u32[(skb + TCPCB_TX_DELIVERED) >>> 2] = sk.delivered;
   u32[(skb + TCPCB_TX_DELIVERED_CE) >>> 2] = sk.deliveredCe;
-  const flags = tcpSkbCbFlags(skb);
-  tcpSkbSetCbFlags(skb, sk.appLimited !== 0 ? flags | TCPCB_FLAG_APP_LIMITED : flags & ~TCPCB_FLAG_APP_LIMITED);
+  // It stands at the end of the list of what was sent, too (tcp_update_skb_after_send).
+  const flags = tcpSkbCbFlags(skb) & ~(TCPCB_FLAG_APP_LIMITED | TCPCB_FLAG_RACK_LOST);
+  tcpSkbSetCbFlags(skb, sk.appLimited !== 0 ? flags | TCPCB_FLAG_APP_LIMITED : flags);
 }
 
 /** tcp_rate_skb_delivered: a packet was (S)ACKed: the most recently sent of them makes the sample. */

@@ -31,14 +31,17 @@ import { tcpCwndReduction, tcpEnterRecovery, tcpMarkSkbLost } from "./tcp_input.
 import { TCP_FRAG_IN_RTX_QUEUE, tcpFragment, tcpXmitRetransmitQueue } from "./tcp_output.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 import {
+  TCPCB_FLAG_RACK_LOST,
   TCPCB_LOST,
   TCPCB_RETRANS,
   TCPCB_SACKED_ACKED,
   TCPCB_SACKED_RETRANS,
+  tcpSkbCbFlags,
   tcpSkbEndSeq,
   tcpSkbMss,
   tcpSkbPcount,
   tcpSkbSacked,
+  tcpSkbSetCbFlags,
 } from "./tcp_sock.ts";
 
 /** tcp_rack_reo_wnd: RFC 8985 §6.2 step 4: microseconds that a segment may be overtaken by before it counts as lost. */
@@ -66,13 +69,16 @@ function tcpRackDetectLoss(sk: TcpSock): number {
     if ((sacked & TCPCB_SACKED_ACKED) !== 0) continue;
     // Marked lost, and not resent yet.
     if ((sacked & TCPCB_LOST) !== 0 && (sacked & TCPCB_SACKED_RETRANS) === 0) continue;
+    if ((tcpSkbCbFlags(skb) & TCPCB_FLAG_RACK_LOST) !== 0) continue;
     if (!tcpSkbSentAfter(sk.rackMstamp, tcpSkbTimestamp(skb), sk.rackEndSeq, tcpSkbEndSeq(skb))) {
       if ((sacked & TCPCB_RETRANS) === 0) break;
       continue;
     }
     const remaining = tcpRackSkbTimeout(sk, skb, reoWnd);
-    if (remaining <= 0) tcpMarkSkbLost(sk, skb);
-    else if (remaining > reoTimeout) reoTimeout = remaining;
+    if (remaining <= 0) {
+      tcpMarkSkbLost(sk, skb);
+      tcpSkbSetCbFlags(skb, tcpSkbCbFlags(skb) | TCPCB_FLAG_RACK_LOST);
+    } else if (remaining > reoTimeout) reoTimeout = remaining;
   }
   return reoTimeout;
 }

@@ -77,6 +77,11 @@ export function tcpSkbMss(skb: number): number {
 export function tcpSkbMssSet(skb: number, mss: number): void {
   u16[(skb + TCPCB_TCP_GSO_SIZE) >>> 1] = mss;
 }
+/**
+ * A TCPCB_FLAG_*: RACK has marked the skb lost and taken it off the list of what was sent (tp->tsorted_sent_queue). It looks
+ * at it again only when it was sent again, even if an undo has unmarked it meanwhile.
+ */
+export const TCPCB_FLAG_RACK_LOST = 32;
 /** TCPCB_FLAG_* bits (eor, txstamp_ack, ...). */
 export function tcpSkbCbFlags(skb: number): number {
   return u8[skb + TCPCB_FLAGS] as number;
@@ -294,9 +299,7 @@ export class TcpSock extends InetConnectionSock {
     new TcpSackBlock(),
   ];
   highestSack = 0;
-  lostSkbHint = 0;
   retransmitSkbHint = 0;
-  lostCntHint = 0;
   priorSsthresh = 0;
   highSeq: Seq = seq(0);
   /** tcp_jiffies/ts of the first retransmission of the episode (TS clock ms); 0 = none. */
@@ -489,9 +492,7 @@ export class TcpSock extends InetConnectionSock {
     this.rateAppLimited = from.rateAppLimited;
     this.oooLastSkb = from.oooLastSkb;
     this.highestSack = from.highestSack;
-    this.lostSkbHint = from.lostSkbHint;
     this.retransmitSkbHint = from.retransmitSkbHint;
-    this.lostCntHint = from.lostCntHint;
     this.priorSsthresh = from.priorSsthresh;
     this.highSeq = from.highSeq;
     this.retransStamp = from.retransStamp;
