@@ -111,6 +111,15 @@ export const CASES: readonly BenchCase[] = [
     target: 0.5,
   },
   {
+    name: "frames-lent",
+    summary: "the same through lent buffers: both copies within the machine's memory; limit: two such and two sums",
+    unit: "Gbit/s",
+    open: (build, scale) =>
+      overPair({ driver: "veth", offload: false }, (pair) => pair.bulkLent(Math.round(8 * MIB * scale)))(build),
+    limit: limited(true, true, 32 * MIB),
+    target: 0.6,
+  },
+  {
     name: "rtl819x",
     summary: "the same over two rtl819x NICs: descriptor rings, interrupts, one MSS an skb; limit as for frames",
     unit: "Gbit/s",

@@ -32,5 +32,9 @@ it("the README's simulation tells of two flows and their fairness", async () => 
   const lines = await logged(1);
   expect(lines.map((line) => line[0])).toEqual(["s1 > d cubic", "s2 > d bbr", "fairness"]);
   expect(lines[2]?.[1]).toBeGreaterThan(0.9);
-  expect(examples.length).toBe(2);
 }, 60_000);
+
+it("the README's lent buffers carry what was put into them", async () => {
+  expect(await logged(2)).toEqual([[1000, 7]]);
+  expect(examples.length).toBe(3);
+});

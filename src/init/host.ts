@@ -8,6 +8,7 @@ import type { Net } from "../net/core/net_namespace.ts";
 import { inDevGet, inetSelectAddr } from "../net/ipv4/devinet.ts";
 import { inetAton, inetNtoa } from "../net/ipv4/inet_addr.ts";
 import * as syscalls from "../net/socket.ts";
+import * as blocking from "../net/syscalls_async.ts";
 
 import { ipCommand } from "../tools/ip_command.ts";
 import { nftCommand } from "../tools/nft_command.ts";
@@ -142,19 +143,29 @@ export class Host implements NetHost {
 
 type Bound<F> = F extends (net: Net, ...args: infer A) => infer R ? (...args: A) => R : never;
 
-/** `sysSendto(net, fd, ...)` of net/socket.ts as `sendto(fd, ...)`. */
-export type Syscalls = {
-  readonly [K in keyof typeof syscalls as K extends `sys${infer Name}` ? Uncapitalize<Name> : never]: Bound<
-    (typeof syscalls)[K]
-  >;
+type BoundAll<Calls> = {
+  readonly [K in keyof Calls as K extends `sys${infer Name}` ? Uncapitalize<Name> : never]: Bound<Calls[K]>;
 };
+
+/**
+ * `sysSendto(net, fd, ...)` of net/socket.ts as `sendto(fd, ...)`, and the forms of net/syscalls_async.ts that wait:
+ * `sendtoAsync(fd, ...)`.
+ */
+export type Syscalls = BoundAll<typeof syscalls> & BoundAll<typeof blocking>;
 
 function bindSyscalls(net: Net): Syscalls {
   const bound: Record<string, unknown> = {};
-  for (const [name, fn] of Object.entries(syscalls)) {
+  for (const [name, fn] of [...Object.entries(syscalls), ...Object.entries(blocking)]) {
     if (!name.startsWith("sys") || typeof fn !== "function") continue;
     const call = fn as (net: Net, ...args: unknown[]) => unknown;
-    bound[name.charAt(3).toLowerCase() + name.slice(4)] = (...args: unknown[]): unknown => call(net, ...args);
+    // No call has more arguments, and an array of them for each call would be garbage.
+    bound[name.charAt(3).toLowerCase() + name.slice(4)] = (
+      a: unknown,
+      b: unknown,
+      c: unknown,
+      d: unknown,
+      e: unknown,
+    ): unknown => call(net, a, b, c, d, e);
   }
   return bound as unknown as Syscalls;
 }

@@ -11,15 +11,32 @@
  */
 
 import { kernel } from "../kernel/kernel.ts";
-import { EAFNOSUPPORT, EBADF, ECONNABORTED, EEXIST, EINVAL, EMFILE, ENOBUFS, ENOTSOCK, ENOTTY } from "../uapi/errno.ts";
+import { u8 } from "../mm/mem.ts";
+import {
+  EAFNOSUPPORT,
+  EBADF,
+  ECONNABORTED,
+  EEXIST,
+  EINVAL,
+  EMFILE,
+  ENOBUFS,
+  ENOTSOCK,
+  ENOTTY,
+  EOPNOTSUPP,
+} from "../uapi/errno.ts";
 import { F_DUPFD, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_NONBLOCK, O_RDWR } from "../uapi/fcntl.ts";
 import { POLLERR, POLLHUP, POLLNVAL } from "../uapi/poll.ts";
 import {
   MSG_CMSG_CLOEXEC,
   MSG_DONTWAIT,
+  MSG_EOR,
+  MSG_MORE,
+  MSG_NOSIGNAL,
+  MSG_OOB,
   MSG_SENDPAGE_DECRYPTED,
   MSG_SENDPAGE_NOPOLICY,
   MSG_SPLICE_PAGES,
+  MSG_TRUNC,
   MSG_WAITFORONE,
   PF_INET,
   PF_PACKET,
@@ -34,7 +51,7 @@ import { FIOCLEX, FIONBIO, FIONCLEX } from "../uapi/sockios.ts";
 import { msgIterAdvance, msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
 import type { Net, PernetOperations } from "./core/net_namespace.ts";
 import { registerPernetSubsys } from "./core/net_namespace.ts";
-import type { OptVal, SockAddr, SocketWaiter, WaitCallback } from "./core/sock.ts";
+import type { OptVal, PageFrag, Sock, SockAddr, SocketWaiter, WaitCallback } from "./core/sock.ts";
 import { ENOIOCTLCMD, ErrBox, Msghdr, Socket } from "./core/sock.ts";
 import { sockGetsockopt, sockSetsockopt } from "./core/sock_options.ts";
 
@@ -629,6 +646,115 @@ export function sysRecvmmsg(net: Net, fd: number, msgs: Msghdr[], lens: number[]
     lens[i] = n;
   }
   return msgs.length;
+}
+
+// ---- lent buffers: no copy between the caller's memory and the stack's ----------------------------------------------
+
+const lentMsg: Msghdr = new Msghdr();
+const COMMIT_FLAGS: number = MSG_OOB | MSG_EOR | MSG_MORE | MSG_NOSIGNAL | MSG_DONTWAIT;
+const peeked: { addr: number } = { addr: 0 };
+
+/**
+ * Lends a window of the memory that will be sent, to be filled in place. It is the caller's until `sysCommit`, or until
+ * he reserves again; what it holds at first is undefined.
+ *
+ * @param n how many bytes are wanted; the window may be shorter (at most 32 KiB)
+ * @returns a view of at least one byte, or a negative errno: what send(2) would return (-EAGAIN: the send buffer is full),
+ * -EOPNOTSUPP if this is no TCP socket, -EINVAL if n is not positive
+ * @example
+ * const view = host.sys.reserve(fd, 16384);
+ * if (typeof view !== "number") {
+ *   view.fill(7);
+ *   host.sys.commit(fd, view.length, 0);
+ * }
+ */
+export function sysReserve(net: Net, fd: number, n: number): Uint8Array | number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookupLight(net, fd);
+    if (sock === null) return lookupErr;
+    if (sock.ops.reserve === undefined) return -EOPNOTSUPP;
+    if (!(n > 0)) return -EINVAL;
+    const len = sock.ops.reserve(sock, n);
+    if (len < 0) return len;
+    const frag = (sock.sk as Sock).lentFrag as PageFrag;
+    return u8.subarray(frag.page + frag.offset, frag.page + frag.offset + len);
+  } finally {
+    k.exit();
+  }
+}
+
+/**
+ * Sends the first `n` bytes of the window that was reserved last. What is left of it can be committed later, from where
+ * this commit has ended.
+ *
+ * @returns `n`; less, or -EAGAIN, if memory is short: what was not taken begins the rest of the window. Otherwise what
+ * send(2) returns. -EINVAL if n is more than is reserved, or for flags but MSG_OOB, MSG_EOR, MSG_MORE, MSG_NOSIGNAL
+ */
+export function sysCommit(net: Net, fd: number, n: number, flags: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookupLight(net, fd);
+    if (sock === null) return lookupErr;
+    if (sock.ops.reserve === undefined) return -EOPNOTSUPP;
+    const sk = sock.sk as Sock;
+    if (!(n >= 0 && n <= sk.lentLen) || (flags & ~COMMIT_FLAGS) !== 0) return -EINVAL;
+    if (n === 0) return 0;
+    lentMsg.lent = sk.lentFrag;
+    lentMsg.count = n;
+    lentMsg.flags = flags | MSG_DONTWAIT;
+    const done = sockSendmsg(sock, lentMsg, n);
+    if (done > 0) sk.lentLen -= done;
+    return done;
+  } finally {
+    lentMsg.lent = null;
+    k.exit();
+  }
+}
+
+/**
+ * Shows the next bytes to be received where they lie. They stay there until `sysConsume`, or until they are received in
+ * another way; nobody may write to them.
+ *
+ * @returns a view of the first piece that is in one place: one frame's payload, or up to 32 KiB; empty at the end of the
+ * stream; or a negative errno: what recv(2) would return (-EAGAIN: nothing there), -EOPNOTSUPP if this is no TCP socket
+ */
+export function sysPeek(net: Net, fd: number): Uint8Array | number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookupLight(net, fd);
+    if (sock === null) return lookupErr;
+    if (sock.ops.peek === undefined) return -EOPNOTSUPP;
+    const len = sock.ops.peek(sock, peeked);
+    return len < 0 ? len : len === 0 ? NO_BYTES : u8.subarray(peeked.addr, peeked.addr + len);
+  } finally {
+    k.exit();
+  }
+}
+
+/**
+ * Takes `n` bytes out of the receive queue: those that `sysPeek` has shown, and more if there are more. The window that
+ * `sysPeek` gave is invalid afterwards.
+ *
+ * @returns how many were taken, or what recv(2) returns
+ */
+export function sysConsume(net: Net, fd: number, n: number): number {
+  const k = net.kernel;
+  k.enter();
+  try {
+    const sock = sockfdLookupLight(net, fd);
+    if (sock === null) return lookupErr;
+    if (sock.ops.peek === undefined) return -EOPNOTSUPP;
+    if (!(n >= 0)) return -EINVAL;
+    if (n === 0) return 0;
+    lentMsg.flags = 0;
+    return sockRecvmsg(sock, lentMsg, n, MSG_TRUNC | MSG_DONTWAIT);
+  } finally {
+    k.exit();
+  }
 }
 
 /** read(2). */

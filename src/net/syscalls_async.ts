@@ -44,9 +44,11 @@ import {
   sysAccept4,
   sysClose,
   sysConnect,
+  sysPeek,
   sysPoll,
   sysRecvfrom,
   sysRecvmsg,
+  sysReserve,
   sysSendmsg,
   sysSendmsgRest,
 } from "./socket.ts";
@@ -331,6 +333,48 @@ export function sysSendtoAsync(
   msg.iov = [len === buff.length ? buff : buff.subarray(0, len)];
   msg.name = addr;
   return len > buff.length || len < 0 ? Promise.resolve(-EINVAL) : sendLoop(net, fd, msg, len, flags);
+}
+
+/**
+ * sysReserve that waits until the send buffer has room. A negative errno as there; -EAGAIN only when SO_SNDTIMEO has run
+ * out or the socket does not block.
+ *
+ * @example
+ * const view = await sysReserveAsync(net, fd, 16384);
+ * if (typeof view !== "number") sysCommit(net, fd, fillSome(view), 0);
+ */
+export async function sysReserveAsync(net: Net, fd: number, n: number): Promise<Uint8Array | number> {
+  const sock = lookup(net, fd);
+  if (typeof sock === "number") return sock;
+  const k = net.kernel;
+  let deadline = -1;
+  for (;;) {
+    const view = sysReserve(net, fd, n);
+    if (view !== -EAGAIN || sock.nonblock) return view;
+    if (deadline < 0) deadline = deadlineOf(k, (sock.sk as Sock).skSndtimeo);
+    if (!timeLeft(k, deadline)) return view;
+    await waitWrite(k, sock, deadline);
+    if (sock.released) return -EBADF;
+  }
+}
+
+/**
+ * sysPeek that waits for data. An empty view at the end of the stream; a negative errno as there; -EAGAIN only when
+ * SO_RCVTIMEO has run out or the socket does not block.
+ */
+export async function sysPeekAsync(net: Net, fd: number): Promise<Uint8Array | number> {
+  const sock = lookup(net, fd);
+  if (typeof sock === "number") return sock;
+  const k = net.kernel;
+  let deadline = -1;
+  for (;;) {
+    const view = sysPeek(net, fd);
+    if (view !== -EAGAIN || sock.nonblock) return view;
+    if (deadline < 0) deadline = deadlineOf(k, (sock.sk as Sock).skRcvtimeo);
+    if (!timeLeft(k, deadline)) return view;
+    await waitSocket(k, sock, READ_MASK, deadline);
+    if (sock.released) return -EBADF;
+  }
 }
 
 /** sendmsg(2). */

@@ -1,8 +1,9 @@
 /** The iterator of a Msghdr (lib/iov_iter.c): where user bytes come from and where they go. */
 
+import { wasm } from "../../mm/mem.ts";
 import { copyFromUser, copyToUser } from "../../mm/usercopy.ts";
 import { EFAULT } from "../../uapi/errno.ts";
-import type { Msghdr } from "./sock.ts";
+import type { Msghdr, PageFrag } from "./sock.ts";
 
 /** iov_iter_init over one buffer; makes no garbage when `msg` is used again. */
 /* notrace */
@@ -58,6 +59,7 @@ export function msgIterRevert(msg: Msghdr, n: number): void {
 /* notrace */
 export function msgIterCopyTo(addr: number, msg: Msghdr, len: number): number {
   if (len > msg.count) return -EFAULT;
+  if (msg.lent !== null) return lentCopyTo(addr, msg, msg.lent, len);
   let left = len;
   while (left > 0) {
     const buf = msg.iov[msg.iovIdx];
@@ -75,6 +77,18 @@ export function msgIterCopyTo(addr: number, msg: Msghdr, len: number): number {
       msg.iovIdx++;
       msg.iovOff = 0;
     }
+  }
+  msg.count -= len;
+  return 0;
+}
+
+/** Bytes that the caller has put into the stack's memory: either they stand where they shall, or they are moved there. */
+/* notrace */
+function lentCopyTo(addr: number, msg: Msghdr, lent: PageFrag, len: number): number {
+  const from = lent.page + lent.offset;
+  if (addr !== from) {
+    wasm.memcpy(addr, from, len);
+    lent.offset += len;
   }
   msg.count -= len;
   return 0;

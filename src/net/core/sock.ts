@@ -82,6 +82,8 @@ export class Msghdr {
   copied = 0;
   /** The zero-copy notifier of the send, while it waits (msg_ubuf). */
   ubuf = 0;
+  /** Instead of user memory: the bytes lie in the stack's memory already, from the free part of this page on (commit). */
+  lent: PageFrag | null = null;
 }
 
 /** struct sockaddr_in / sockaddr_in6 / sockaddr_ll, as a value. */
@@ -195,6 +197,10 @@ export interface ProtoOps {
   sendmsgStop?(sock: Socket, msg: Msghdr): void;
   setRcvlowat?(sk: Sock, val: number): number;
   setPeekOff?(sk: Sock, val: number): number;
+  /** Lends up to `n` bytes of a page to be filled in place: sk.lentFrag, sk.lentLen. Returns how many, or a negative errno. */
+  reserve?(sock: Socket, n: number): number;
+  /** Finds what can be read in place. Returns how many bytes lie at `out.addr`, 0 at the end, or a negative errno. */
+  peek?(sock: Socket, out: { addr: number }): number;
 }
 
 export const SS_FREE = 0;
@@ -405,6 +411,9 @@ export class Sock {
   skProtMem: ProtoMem | null = null;
   /** The page that small copies are appended to: one for the whole machine (task_frag). */
   pageFrag: PageFrag = noPageFrag;
+  /** The page that the caller fills in place (reserve), and how much of it is his. */
+  lentFrag: PageFrag | null = null;
+  lentLen = 0;
 
   /**
    * sock_copy: takes over every field of `from` but those that a sock is made with and the structs inside of it (queues, tables).
@@ -488,6 +497,8 @@ export class Sock {
     this.skTxtimeReportErrors = from.skTxtimeReportErrors;
     this.skBindPhc = from.skBindPhc;
     this.skWritePending = from.skWritePending;
+    this.lentFrag = from.lentFrag;
+    this.lentLen = from.lentLen;
     this.skStateChange = from.skStateChange;
     this.skDataReady = from.skDataReady;
     this.skWriteSpace = from.skWriteSpace;
@@ -652,6 +663,7 @@ export function skDestruct(sk: Sock): void {
     machine.socks.free(sk.slot);
     sk.slot = 0;
   }
+  if (sk.lentFrag !== null) pageFragRelease(sk.lentFrag);
   // The shared page goes with the last sock, so that an idle machine holds no memory.
   if (--m.socks === 0) pageFragRelease(m.taskFrag);
 }
@@ -757,6 +769,8 @@ export function skCloneLock(sk: Sock): Sock | null {
   newsk.skNoSpace = false;
   newsk.skWritePending = 0;
   newsk.skSocket = null;
+  newsk.lentFrag = null;
+  newsk.lentLen = 0;
   newsk.skRefcnt = 2;
   if ((newsk.skFlags & SK_FLAGS_TIMESTAMP) !== 0) netEnableTimestamp();
   return newsk;

@@ -112,6 +112,7 @@ import { tcpPoll, tcpSendmsg, tcpSendmsgStop, tcpSetRcvlowat } from "./tcp.ts";
 import { tcpFastopenInitKeyOnce } from "./tcp_fastopen.ts";
 import { fastopenQueueTune, TFO_SERVER_ENABLE, TFO_SERVER_WO_SOCKOPT1 } from "./tcp_h.ts";
 import { tcpProt, tcpV4Init } from "./tcp_ipv4.ts";
+import { tcpPeek, tcpReserve } from "./tcp_lent.ts";
 import { udpInit, udpPoll, udpProt } from "./udp.ts";
 
 // ---- inetsw ---------------------------------------------------------------------------------------------------------
@@ -576,6 +577,8 @@ export const inetStreamOps: ProtoOps = {
   recvmsg: inetRecvmsg,
   setRcvlowat: tcpSetRcvlowat,
   setPeekOff: skSetPeekOff,
+  reserve: tcpReserve,
+  peek: tcpPeek,
 };
 
 export const inetDgramOps: ProtoOps = {

@@ -327,22 +327,19 @@ export function __ipSelectIdent(net: Net, iph: number, segs: number): void {
 }
 
 /**
- * ip_select_ident_segs. A packet with DF can't be fragmented, so its id says nothing (RFC 6864 §4); a connected socket
- * counts all the same, one for each segment, for header compressors and GRO.
+ * ip_select_ident_segs. A connected socket has a generator of its own, and counts one for each segment, for header compressors
+ * and GRO. Else a packet with DF can't be fragmented, so its id says nothing (RFC 6864 §4).
  */
 /* notrace */
 export function ipSelectIdentSegs(net: Net, skb: number, sk: Sock | null, segs: number): void {
   const iph = ipHdr(skb);
-  if ((ipHdrFragOff(iph) & IP_DF) === 0 || skbIgnoreDf(skb)) {
-    __ipSelectIdent(net, iph, segs);
-    return;
-  }
   if (sk !== null && sk.skcDaddr !== 0) {
     const inet = sk as InetSock;
     const id = inet.inetId;
     inet.inetId = (id + segs) & 0xffff;
     ipHdrSetId(iph, id & 0xffff);
-  } else ipHdrSetId(iph, 0);
+  } else if ((ipHdrFragOff(iph) & IP_DF) === 0 || skbIgnoreDf(skb)) __ipSelectIdent(net, iph, segs);
+  else ipHdrSetId(iph, 0);
 }
 
 // ---- from the transport ---------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ import {
   skbSpliceFromIter,
   skbZerocopyIterStream,
 } from "../core/skbuff.zerocopy.ts";
-import type { Msghdr, Sock, Socket } from "../core/sock.ts";
+import type { Msghdr, PageFrag, Sock, Socket } from "../core/sock.ts";
 import {
   msgIterCopyTo,
   RCV_SHUTDOWN,
@@ -527,10 +527,10 @@ export function tcpSendMss(sk: TcpSock, flags: number): number {
 }
 
 /** May more bytes be added to this skb: linear room without SG, a frag slot or a frag to extend with it. */
-function tcpSkbHasRoom(sk: TcpSock, skb: number, sg: boolean): boolean {
+function tcpSkbHasRoom(skb: number, sg: boolean, pfrag: PageFrag): boolean {
   if (!sg) return !skbIsNonlinear(skb) && skbTailroom(skb) > 0;
   const nr = skbNrFrags(skb);
-  return nr < MAX_SKB_FRAGS || skbCanCoalesce(skb, nr, sk.pageFrag.page, sk.pageFrag.offset);
+  return nr < MAX_SKB_FRAGS || skbCanCoalesce(skb, nr, pfrag.page, pfrag.offset);
 }
 
 /** tcp_stream_alloc_skb: an skb with room for all headers and `linear` bytes; 0 when memory is short. */
@@ -563,7 +563,7 @@ export function tcpRemoveEmptySkb(sk: TcpSock): void {
  * sk_stream_wait_connect's test, without the wait: 0 if data may be sent now, else a negative errno (-EAGAIN while the
  * connection is being made).
  */
-function streamConnected(sk: TcpSock): number {
+export function streamConnected(sk: TcpSock): number {
   if (((1 << sk.skcState) & (TCPF_ESTABLISHED | TCPF_CLOSE_WAIT)) !== 0 || sk.fastopenRsk !== null) return 0;
   const err = sockError(sk);
   if (err !== 0) return err;
@@ -675,18 +675,20 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
     if (skb !== 0) copy = sizeGoal - skbLen(skb);
 
     const sg = (sk.skRouteCaps & NETIF_F_SG) !== 0;
-    if (sg && !skPageFragRefill(sk)) {
+    const lent = msg.lent;
+    const pfrag = lent ?? sk.pageFrag;
+    if (sg && lent === null && !skPageFragRefill(sk)) {
       err = -EAGAIN;
       break;
     }
-    if (skb !== 0 && copy > 0 && zc === 0 && !tcpSkbHasRoom(sk, skb, sg)) {
+    if (skb !== 0 && copy > 0 && zc === 0 && !tcpSkbHasRoom(skb, sg, pfrag)) {
       tcpMarkPush(sk, skb);
       copy = 0;
     }
     if (skb === 0 || copy <= 0 || forceNew || !tcpSkbCanCollapseTo(skb)) {
-      // The tail is full or there is none: a new skb, if the send buffer has room.
+      // The tail is full or there is none: a new skb, if the send buffer has room (what was lent has been let in already).
       forceNew = false;
-      if (!skStreamMemoryFree(sk)) {
+      if (lent === null && !skStreamMemoryFree(sk)) {
         err = -EAGAIN;
         break;
       }
@@ -721,7 +723,6 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
       }
       skbPut(skb, copy);
     } else {
-      const pfrag = sk.pageFrag;
       const i = skbNrFrags(skb);
       copy = Math.min(copy, pfrag.size - pfrag.offset);
       if (!skWmemSchedule(sk, copy)) {
@@ -932,7 +933,7 @@ function tcpPeekSndq(sk: TcpSock, msg: Msghdr): number {
 }
 
 /** How far into the skb's bytes `offset` in sequence space is. */
-function recvQueueSkip(skb: number, offset: number): number {
+export function recvQueueSkip(skb: number, offset: number): number {
   // A SYN takes a sequence number but is no byte.
   return (tcpSkbFlags(skb) & TCPHDR_SYN) !== 0 ? offset - 1 : offset;
 }
