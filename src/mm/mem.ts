@@ -5,6 +5,8 @@
 
 import {
   ARENA_RESULT,
+  ARENA_STAT_BYTES_COPIED,
+  ARENA_STATS,
   CPU_ARENA_SIZE,
   CTRL,
   CTRL_ARENAS,
@@ -77,6 +79,8 @@ export class Machine {
   /** Address of this cpu's ARENA_RESULT words and of its staging area. */
   readonly result: number;
   readonly staging: number;
+  /** Index into `u32` of this cpu's ARENA_STAT_BYTES_COPIED, for the copies that JavaScript makes. */
+  readonly statCopied: number;
   /** Views of the staging area that src/mm/usercopy.ts keeps. */
   readonly stagingViews: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(1024).fill(undefined);
 
@@ -94,6 +98,7 @@ export class Machine {
     this.dv = new DataView(buffer);
     this.dsts = new Array<unknown[] | null>(buffer.byteLength >>> 16).fill(null);
     this.result = CTRL + CTRL_ARENAS + cpu * CPU_ARENA_SIZE + ARENA_RESULT;
+    this.statCopied = (CTRL + CTRL_ARENAS + cpu * CPU_ARENA_SIZE + ARENA_STATS + ARENA_STAT_BYTES_COPIED) >>> 2;
     this.staging = this.u32[(CTRL + CTRL_STAGING_BASE) >>> 2] + cpu * STAGING_SIZE;
   }
 }

@@ -20,7 +20,7 @@
  */
 
 import { STAGING_SIZE } from "../../assembly/layout.ts";
-import { machine, u8, wasm } from "./mem.ts";
+import { machine, u8, u32, wasm } from "./mem.ts";
 
 /** Up to this many bytes, a loop is cheaper than the view that `set` needs. */
 const LOOP_MAX = 24;
@@ -43,6 +43,7 @@ function part(src: Uint8Array, srcOff: number, len: number): Uint8Array {
 /** Copies `len` bytes of `src` from `srcOff` to the address `dst`. */
 export function copyFromUser(dst: number, src: Uint8Array, srcOff: number, len: number): void {
   const mem = u8;
+  u32[machine.statCopied] += len;
   if (len <= LOOP_MAX) {
     for (let i = 0; i < len; i++) mem[dst + i] = src[srcOff + i];
     return;
@@ -64,6 +65,7 @@ export function copyFromUser(dst: number, src: Uint8Array, srcOff: number, len: 
 export function csumAndCopyFromUser(dst: number, src: Uint8Array, srcOff: number, len: number, sum: number): number {
   const mem = u8;
   let csum = sum;
+  u32[machine.statCopied] += len;
   for (let done = 0; done < len; ) {
     const n = len - done < CHUNK ? len - done : CHUNK;
     const at = machine.staging + ((src.byteOffset + srcOff + done) & 7);
@@ -78,6 +80,7 @@ export function csumAndCopyFromUser(dst: number, src: Uint8Array, srcOff: number
 /** Copies `len` bytes at the address `src` into `dst` from `dstOff`. */
 export function copyToUser(dst: Uint8Array, dstOff: number, src: number, len: number): void {
   const mem = u8;
+  u32[machine.statCopied] += len;
   if (len <= LOOP_MAX) {
     for (let i = 0; i < len; i++) dst[dstOff + i] = mem[src + i];
     return;
