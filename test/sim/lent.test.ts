@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import type { LinkOptions } from "../../src/init/link.ts";
+import type { LinkOptions } from "../../src/init/link_options.ts";
 import { EAGAIN, EBADF, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE } from "../../src/uapi/errno.ts";
 import {
   AF_INET,
