@@ -6,6 +6,7 @@ import {
   SHINFO_TX_FLAGS,
   SKB_DATA_LEN,
   SKB_DESTRUCTOR_WFREE,
+  SKB_GSO_TCP_ACCECN,
   SKB_GSO_TCP_FIXEDID,
   SKB_GSO_TCPV4,
   SKB_GSO_TCPV6,
@@ -278,6 +279,11 @@ describe("skbGsoSegment", () => {
       name: "FIN and PSH on the last, CWR on the first, the rest on all",
       packet: { proto: 6, len: 300, mss: 100, flags: FIN | PSH | ACK | ECE | CWR },
       flags: [ACK | ECE | CWR, ACK | ECE, FIN | PSH | ACK | ECE],
+    },
+    {
+      name: "SKB_GSO_TCP_ACCECN leaves CWR on all",
+      packet: { proto: 6, len: 300, mss: 100, flags: ACK | CWR, type: SKB_GSO_TCPV4 | SKB_GSO_TCP_ACCECN },
+      flags: [ACK | CWR, ACK | CWR, ACK | CWR],
     },
     {
       name: "a single segment keeps all flags",

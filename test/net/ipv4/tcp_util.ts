@@ -101,7 +101,11 @@ export function parseOptions(b: Uint8Array): string {
       for (let j = i + 2; j < i + len; j += 8) blocks.push(`${v.getUint32(j)}:${v.getUint32(j + 4)}`);
       out.push(`sack ${blocks.join(" ")}`);
     } else if (kind === 8) out.push(`TS val ${v.getUint32(i + 2)} ecr ${v.getUint32(i + 6)}`);
-    else if (kind === 34) out.push(`FO ${hex(i + 2)}`.trimEnd());
+    else if (kind === 172 || kind === 174) {
+      const names = kind === 172 ? ["e0b", "ceb", "e1b"] : ["e1b", "ceb", "e0b"];
+      const fields = names.slice(0, (len - 2) / 3);
+      out.push(["ECN", ...fields.map((f, j) => `${f} ${v.getUint32(i + 1 + 3 * j) & 0xffffff}`)].join(" "));
+    } else if (kind === 34) out.push(`FO ${hex(i + 2)}`.trimEnd());
     else if (kind === 254) out.push(`FOEXP ${hex(i + 4)}`.trimEnd());
     else throw new Error(`unknown option ${kind}`);
     i += len;
