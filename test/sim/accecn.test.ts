@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { Host } from "../../src/init/host.ts";
-import type { LinkOptions } from "../../src/init/link.ts";
+import type { LinkOptions } from "../../src/init/link_options.ts";
 import { ErrBox } from "../../src/net/core/sock.ts";
 import type { TcpInfo } from "../../src/net/ipv4/tcp_sockopt.ts";
 import { SOL_TCP } from "../../src/uapi/socket.ts";
