@@ -458,13 +458,16 @@ describe.skipIf(lacks !== "")(`iproute2 in a real namespace${lacks === "" ? "" :
           "\\.fastopen|\\.v\\d|^net\\.core|ip_forward|conf\\.(?:all|default)\\.(?:forwarding|rp_filter)",
         ].join("|"),
       );
+      // Defaults that a kernel of these days has and the one below this test may not have yet.
+      const changed = new Map([["net.ipv4.tcp_comp_sack_slack_ns", "10000"]]);
       const differ: string[] = [];
       let compared = 0;
       for (const [name, entry] of ours.sysctlTable) {
         const value = theirs.get(name);
         if (value === undefined || own.test(name)) continue;
         compared++;
-        if (entry.get() !== value) differ.push(`${name}: ${entry.get()}, real ${value}`);
+        if (entry.get() !== value && entry.get() !== changed.get(name))
+          differ.push(`${name}: ${entry.get()}, real ${value}`);
       }
       expect(differ).toEqual([]);
       expect(compared).toBeGreaterThan(150);

@@ -148,14 +148,13 @@ describe("life", () => {
     tp.skRcvbuf = 77777;
     tp.skUserlocks = SOCK_SNDBUF_LOCK | SOCK_BINDPORT_LOCK | SOCK_BINDADDR_LOCK;
     tp.rttMin[2] = 5;
-    tp.corkFl.daddr = 9;
     tp.keepaliveTime = 42;
     tp.skErr = 5;
     tp.skTskey = 4;
     const child = skCloneLock(sk) as TcpSock;
     expect(child).toBeInstanceOf(TcpSock);
     expect(child.rxOpt).not.toBe(tp.rxOpt);
-    expect([child.rxOpt.userMss, child.icskAck.pingpong, child.rttMin[2], child.corkFl.daddr]).toEqual([1000, 2, 5, 9]);
+    expect([child.rxOpt.userMss, child.icskAck.pingpong, child.rttMin[2]]).toEqual([1000, 2, 5]);
     expect([child.skRcvbuf, child.keepaliveTime, child.skErr, child.skTskey]).toEqual([77777, 42, 0, 0]);
     expect(child.skUserlocks).toBe(SOCK_SNDBUF_LOCK | SOCK_BINDADDR_LOCK);
     expect([child.skRefcnt, child.skWmemAlloc, child.skSocket]).toEqual([2, 1, null]);
