@@ -128,8 +128,9 @@ export class Bbr {
   /** Milliseconds. */
   ltLastStamp = 0;
   ltLastLost = 0;
-  pacingGain: number = BBR_HIGH_GAIN;
-  cwndGain: number = BBR_HIGH_GAIN;
+  /** 0 until the first ACK. */
+  pacingGain = 0;
+  cwndGain = 0;
   fullBwReached = false;
   fullBwCnt = 0;
   cycleIdx = 0;

@@ -12,7 +12,7 @@ import { ErrBox } from "../../net/core/sock.ts";
 import { inetAton } from "../../net/ipv4/inet_addr.ts";
 import { sysGetsockopt } from "../../net/socket.ts";
 import { SO_MEMINFO, SOL_SOCKET, SOL_TCP } from "../../uapi/socket.ts";
-import { TCP_INFO } from "../../uapi/tcp.ts";
+import { TCP_CC_INFO, TCP_INFO } from "../../uapi/tcp.ts";
 import { ipCommand } from "../ip_command.ts";
 import { CodeRunner } from "./code.ts";
 import type { ReadScript } from "./commands.ts";
@@ -745,6 +745,12 @@ class ScriptRun {
     for (const [key, value] of Object.entries(info as unknown as Record<string, number>)) {
       vars[`tcpi_${key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)}`] = value;
     }
+    // What the congestion control tells of itself: bbr_min_rtt, dctcp_alpha ...
+    const cc = sysGetsockopt(this.#net, s.liveFd, SOL_TCP, TCP_CC_INFO, err) as Record<string, number | string>;
+    for (const [key, value] of Object.entries(cc)) {
+      if (typeof value === "number") vars[key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)] = value;
+    }
+    if (vars["bbr_bw_lo"] !== undefined) vars["bbr_bw"] = vars["bbr_bw_lo"] + (vars["bbr_bw_hi"] as number) * 2 ** 32;
     const mem = sysGetsockopt(this.#net, s.liveFd, SOL_SOCKET, SO_MEMINFO, err) as number[];
     for (let i = 0; i < SK_MEMINFO.length; i++) vars[`SK_MEMINFO_${SK_MEMINFO[i]}`] = mem[i] as number;
     return vars;
