@@ -85,12 +85,14 @@ const LAYERS: readonly (readonly [from: RegExp, to: readonly RegExp[]])[] = [
   [/^src\/uapi\//, []],
   [/^src\/(?:mm|kernel)\//, [/^src\/(?:uapi|mm|kernel)\//, /^assembly\/layout\.ts$/]],
   [/^src\/net\/core\//, [/^src\/(?:uapi|mm|kernel)\//, /^assembly\/layout\.ts$/]],
+  // Files and pipes: between the core and the sockets.
+  [/^src\/fs\//, [/^src\/(?:uapi|mm|kernel|net\/core)\//, /^assembly\/layout\.ts$/]],
   [/^src\/net\/(?:ethernet|sched)\//, [/^src\/(?:uapi|mm|kernel|net\/core)\//, /^assembly\/layout\.ts$/]],
   // A family: the core, its link layer, the socket layer that it registers with, and the hooks that it calls.
   [
     /^src\/net\/(?:ipv4|ipv6|packet)\//,
     [
-      /^src\/(?:uapi|mm|kernel|net\/core|net\/ethernet)\//,
+      /^src\/(?:uapi|mm|kernel|fs|net\/core|net\/ethernet)\//,
       /^src\/net\/socket\.ts$/,
       /^src\/net\/netfilter\/core\.ts$/,
       /^assembly\/layout\.ts$/,
@@ -98,7 +100,7 @@ const LAYERS: readonly (readonly [from: RegExp, to: readonly RegExp[]])[] = [
   ],
   // Netfilter reads packets and asks the core; it meets the family through the hooks alone.
   [/^src\/net\/netfilter\//, [/^src\/(?:uapi|mm|kernel|net\/core)\//, /^assembly\/layout\.ts$/]],
-  [/^src\/net\/\w+\.ts$/, [/^src\/(?:uapi|mm|kernel|net\/core)\//, /^src\/net\/\w+\.ts$/]],
+  [/^src\/net\/\w+\.ts$/, [/^src\/(?:uapi|mm|kernel|fs|net\/core)\//, /^src\/net\/\w+\.ts$/]],
   [/^src\/drivers\//, [/^src\/(?:uapi|mm|kernel|net\/core|net\/ethernet|drivers)\//, /^assembly\/layout\.ts$/]],
   // On top: everything below, and each other, but the platform.
   [/^src\/(?:sim|tools)\//, [/^src\/(?!platform\/|cli\/|compat\/)/, /^assembly\/layout\.ts$/]],

@@ -4,10 +4,13 @@ import type { DgramModule } from "../compat/dgram.ts";
 import { makeDgram } from "../compat/dgram.ts";
 import type { NetHost, NetModule, StreamsModule } from "../compat/net.ts";
 import { makeNet } from "../compat/net.ts";
+import * as memfdCalls from "../fs/memfd.ts";
+import * as pipeCalls from "../fs/pipe.ts";
+import * as spliceCalls from "../fs/splice.ts";
 import type { Net } from "../net/core/net_namespace.ts";
 import { inDevGet, inetSelectAddr } from "../net/ipv4/devinet.ts";
 import { inetAton, inetNtoa } from "../net/ipv4/inet_addr.ts";
-import * as syscalls from "../net/socket.ts";
+import * as socketCalls from "../net/socket.ts";
 import * as blocking from "../net/syscalls_async.ts";
 
 import { ipCommand } from "../tools/ip_command.ts";
@@ -141,6 +144,10 @@ export class Host implements NetHost {
   }
 }
 
+/** All that are there. */
+const syscalls: SyscallTable = { ...socketCalls, ...pipeCalls, ...spliceCalls, ...memfdCalls };
+type SyscallTable = typeof socketCalls & typeof pipeCalls & typeof spliceCalls & typeof memfdCalls;
+
 type Bound<F> = F extends (net: Net, ...args: infer A) => infer R ? (...args: A) => R : never;
 
 type BoundAll<Calls> = {
@@ -148,10 +155,10 @@ type BoundAll<Calls> = {
 };
 
 /**
- * `sysSendto(net, fd, ...)` of net/socket.ts as `sendto(fd, ...)`, and the forms of net/syscalls_async.ts that wait:
+ * `sysSendto(net, fd, ...)` of net/socket.ts (sysPipe of fs/) as `sendto(fd, ...)`, and the forms of net/syscalls_async.ts that wait:
  * `sendtoAsync(fd, ...)`.
  */
-export type Syscalls = BoundAll<typeof syscalls> & BoundAll<typeof blocking>;
+export type Syscalls = BoundAll<SyscallTable> & BoundAll<typeof blocking>;
 
 function bindSyscalls(net: Net): Syscalls {
   const bound: Record<string, unknown> = {};
@@ -165,7 +172,8 @@ function bindSyscalls(net: Net): Syscalls {
       c: unknown,
       d: unknown,
       e: unknown,
-    ): unknown => call(net, a, b, c, d, e);
+      f: unknown,
+    ): unknown => call(net, a, b, c, d, e, f);
   }
   return bound as unknown as Syscalls;
 }

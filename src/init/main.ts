@@ -1,6 +1,7 @@
 /** start_kernel: boots a machine, and makes its hosts. */
 
 import { loopbackInit } from "../drivers/net/loopback.ts";
+import { filesInit } from "../fs/file.ts";
 import type { Clock } from "../kernel/kernel.ts";
 import { Kernel } from "../kernel/kernel.ts";
 import type { RandomSource } from "../kernel/random.ts";
@@ -13,7 +14,6 @@ import { inetInit } from "../net/ipv4/af_inet.ts";
 import { netfilterInit } from "../net/netfilter/core.ts";
 import { packetInit } from "../net/packet/af_packet.ts";
 import { pktschedInit } from "../net/sched/sch_api.ts";
-import { sockInit } from "../net/socket.ts";
 import { SocketError } from "../net/socket_error.ts";
 
 let booted = false;
@@ -25,7 +25,7 @@ function doInitcalls(): void {
   // What every namespace has, in the order in which it is set up (and the reverse of its teardown).
   netCoreInit();
   netfilterInit();
-  sockInit();
+  filesInit();
   netDevInit();
   pktschedInit();
   secureSeqInit();

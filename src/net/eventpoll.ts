@@ -3,6 +3,8 @@
  * wait queue is woken; epoll_wait asks each of them what is up, reports it, and keeps level-triggered ones on the list.
  */
 
+import type { FileOperations } from "../fs/file.ts";
+import { File } from "../fs/file.ts";
 import type { Wakeable } from "../kernel/kernel.ts";
 import { kernel } from "../kernel/kernel.ts";
 import { EBADF, EEXIST, EINVAL, ELOOP, ENOENT } from "../uapi/errno.ts";
@@ -25,8 +27,6 @@ import {
 import type { Net } from "./core/net_namespace.ts";
 import type { SocketWaiter, WaitCallback } from "./core/sock.ts";
 import { wakeCallbacks } from "./core/sock.ts";
-import type { FileOperations } from "./socket.ts";
-import { File } from "./socket.ts";
 
 /** struct epoll_event. `data` comes back with every event of the file. */
 export interface EpollEvent {

@@ -10,16 +10,21 @@
  * not. syscalls_async.ts has the blocking forms, as promises. A call returns its result (>= 0) or a negative errno.
  */
 
+import type { FileOperations } from "../fs/file.ts";
+import { File, fileReadable, fileWritable, filpClose } from "../fs/file.ts";
+import type { PipeInodeInfo } from "../fs/pipe.ts";
+import { PAGE_SIZE, pipeBuf, pipeConsume, pipeEmpty, pipePush, pipeSpace, wakeupPipeWriters } from "../fs/pipe.ts";
 import { kernel } from "../kernel/kernel.ts";
 import { u8 } from "../mm/mem.ts";
 import {
   EAFNOSUPPORT,
+  EAGAIN,
   EBADF,
   ECONNABORTED,
   EEXIST,
   EINVAL,
-  EMFILE,
   ENOBUFS,
+  ENOMEM,
   ENOTSOCK,
   ENOTTY,
   EOPNOTSUPP,
@@ -48,9 +53,10 @@ import {
   SOL_SOCKET,
 } from "../uapi/socket.ts";
 import { FIOCLEX, FIONBIO, FIONCLEX } from "../uapi/sockios.ts";
+import { PIPE_DEF_BUFFERS, SPLICE_F_MORE } from "../uapi/splice.ts";
 import { msgIterAdvance, msgIterInit, msgIterInitVec } from "./core/iov_iter.ts";
-import type { Net, PernetOperations } from "./core/net_namespace.ts";
-import { registerPernetSubsys } from "./core/net_namespace.ts";
+import type { Net } from "./core/net_namespace.ts";
+import { allocPage, putPage } from "./core/skbuff.ts";
 import type { OptVal, PageFrag, Sock, SockAddr, SocketWaiter, WaitCallback } from "./core/sock.ts";
 import { ENOIOCTLCMD, ErrBox, Msghdr, Socket } from "./core/sock.ts";
 import { sockGetsockopt, sockSetsockopt } from "./core/sock_options.ts";
@@ -82,110 +88,6 @@ export function sockRegister(ops: NetProtoFamily): number {
 /** sock_unregister. */
 export function sockUnregister(family: number): void {
   netFamilies[family] = null;
-}
-
-// ---- files ----------------------------------------------------------------------------------------------------------
-
-/** struct file_operations: what a descriptor stands for. */
-export interface FileOperations {
-  /** EPOLL* bits that are up now. */
-  poll(file: File): number;
-  /** Who is told when they change: outside of kernel context, and inside of it. */
-  waitQueue(file: File): SocketWaiter[];
-  waitCallbacks(file: File): WaitCallback[];
-  /** The last descriptor was closed. */
-  release(file: File): void;
-  ioctl?(file: File, cmd: number, arg: number): number;
-}
-
-/** struct file. */
-export class File {
-  readonly fOp: FileOperations;
-  /** The Socket or EventPoll. */
-  readonly privateData: unknown;
-  /** O_RDWR | O_NONBLOCK ... */
-  fFlags: number;
-  /** Descriptors that refer to it. */
-  fCount = 0;
-  /** Interests of epoll instances in this file (f_ep). */
-  readonly fEp: Set<{ remove(): void }> = new Set();
-
-  constructor(fOp: FileOperations, privateData: unknown, flags: number) {
-    this.fOp = fOp;
-    this.privateData = privateData;
-    this.fFlags = flags;
-  }
-}
-
-/** struct files_struct: the descriptors of a host, from 3 up (0 to 2 belong to whoever runs us). */
-export class Files {
-  readonly fdt: (File | null)[] = [null, null, null];
-  readonly closeOnExec: boolean[] = [];
-  /** RLIMIT_NOFILE. */
-  rlimitNofile = 1048576;
-  /** No descriptor below this one is free. */
-  #next = 3;
-
-  /** alloc_fd: the lowest free descriptor from `start` on; -EMFILE when there is none. */
-  alloc(file: File, cloexec: boolean, start = 3): number {
-    let fd = Math.max(start, this.#next);
-    while (fd < this.fdt.length && this.fdt[fd] !== null) fd++;
-    if (fd >= this.rlimitNofile) return -EMFILE;
-    while (this.fdt.length < fd) this.fdt.push(null);
-    this.fdt[fd] = file;
-    this.closeOnExec[fd] = cloexec;
-    file.fCount++;
-    if (start <= this.#next) this.#next = fd + 1;
-    return fd;
-  }
-
-  get(fd: number): File | null {
-    return this.fdt[fd] ?? null;
-  }
-
-  /** Takes the descriptor away and returns its file. */
-  take(fd: number): File | null {
-    const file = this.fdt[fd] ?? null;
-    if (file === null) return null;
-    this.fdt[fd] = null;
-    if (fd < this.#next) this.#next = fd;
-    return file;
-  }
-}
-
-declare module "./core/net_namespace.ts" {
-  interface Net {
-    /** The descriptors of this host's programs. */
-    files: Files;
-  }
-}
-
-/** fput of a descriptor's reference: the last one releases the file. */
-export function filpClose(file: File): void {
-  if (--file.fCount > 0) return;
-  for (const epi of file.fEp) epi.remove();
-  file.fOp.release(file);
-}
-
-const filesNetOps: PernetOperations = {
-  name: "files",
-  init(net: Net): number {
-    net.files = new Files();
-    return 0;
-  },
-  preExit(net: Net): void {
-    const fdt = net.files.fdt;
-    for (let fd = 3; fd < fdt.length; fd++) {
-      const file = net.files.take(fd);
-      if (file !== null) filpClose(file);
-    }
-  },
-  exit(_net: Net): void {},
-};
-
-/** sock_init: makes every namespace have descriptors. */
-export function sockInit(): void {
-  registerPernetSubsys(filesNetOps);
 }
 
 // ---- struct socket and its file -------------------------------------------------------------------------------------
@@ -223,7 +125,79 @@ const socketFileOps: FileOperations = {
   ioctl(file: File, cmd: number, arg: number): number {
     return sockIoctl(file.privateData as Socket, cmd, arg);
   },
+  spliceRead: sockSpliceRead,
+  spliceWrite: spliceToSocket,
+  spliceEof: sockSpliceEof,
 };
+
+/** sock_splice_read. */
+function sockSpliceRead(file: File, _pos: number, pipe: PipeInodeInfo, len: number, flags: number): number {
+  const sock = file.privateData as Socket;
+  if (sock.ops.spliceRead === undefined) return copySpliceRead(sock, pipe, len);
+  return sock.ops.spliceRead(sock, pipe as never, len, flags);
+}
+
+/** copy_splice_read: one recvmsg into fresh pages, for protocols without splice_read. */
+function copySpliceRead(sock: Socket, pipe: PipeInodeInfo, len: number): number {
+  const msg = new Msghdr();
+  const pages: number[] = [];
+  const room = Math.min(len, pipeSpace(pipe) * PAGE_SIZE);
+  for (let done = 0; done < room; done += PAGE_SIZE) {
+    const page = allocPage(PAGE_SIZE);
+    if (page === 0) break;
+    pages.push(page);
+    msg.iov.push(new Uint8Array(u8.buffer, page, Math.min(PAGE_SIZE, room - done)));
+  }
+  msgIterInitVec(msg, msg.iov);
+  const n = pages.length === 0 ? -ENOMEM : sockRecvmsg(sock, msg, msg.count, MSG_DONTWAIT);
+  for (let i = 0, done = 0; i < pages.length; i++, done += PAGE_SIZE) {
+    if (done < n) pipePush(pipe, pages[i] as number, 0, Math.min(PAGE_SIZE, n - done));
+    else putPage(pages[i] as number);
+  }
+  return n;
+}
+
+/** splice_to_socket: what the pipe holds is sent by reference, up to 16 pages a send. */
+function spliceToSocket(pipe: PipeInodeInfo, file: File, _pos: number, len: number, flags: number): number {
+  const sock = file.privateData as Socket;
+  const tail = pipe.tail;
+  let spliced = 0;
+  let ret = 0;
+  while (len > 0) {
+    if (pipeEmpty(pipe)) {
+      ret = pipe.writers === 0 ? 0 : -EAGAIN;
+      break;
+    }
+    const msg = new Msghdr();
+    let remain = len;
+    let i = pipe.tail;
+    while (i < pipe.head) {
+      const buf = pipeBuf(pipe, i);
+      const seg = Math.min(remain, buf.len);
+      msg.iov.push(new Uint8Array(u8.buffer, buf.page + buf.offset, seg));
+      remain -= seg;
+      if (remain === 0 || msg.iov.length === PIPE_DEF_BUFFERS) break;
+      i++;
+    }
+    msgIterInitVec(msg, msg.iov);
+    msg.flags = MSG_SPLICE_PAGES;
+    if ((flags & SPLICE_F_MORE) !== 0 || (remain > 0 && pipe.head > i)) msg.flags |= MSG_MORE;
+    if (sock.nonblock) msg.flags |= MSG_DONTWAIT;
+    ret = sockSendmsg(sock, msg, msg.count);
+    if (ret <= 0) break;
+    spliced += ret;
+    len -= ret;
+    pipeConsume(pipe, ret);
+  }
+  if (pipe.tail !== tail) wakeupPipeWriters(pipe);
+  return spliced > 0 ? spliced : ret;
+}
+
+/** sock_splice_eof. */
+function sockSpliceEof(file: File): void {
+  const sock = file.privateData as Socket;
+  sock.ops.spliceEof?.(sock);
+}
 
 /** The socket of a file, or null if it is something else (an epoll instance). */
 /* notrace */
@@ -555,8 +529,24 @@ export function sysSendmmsg(net: Net, fd: number, msgs: Msghdr[], lens: number[]
   return msgs.length;
 }
 
+/** read(2) or write(2) of a file that is no socket. */
+function fileIo(net: Net, file: File, io: FileIo, may: boolean, buf: Uint8Array, len: number): number {
+  if (!may) return -EBADF;
+  if (len > buf.length || len < 0) return -EINVAL;
+  const k = net.kernel;
+  k.enter();
+  try {
+    return io(file, buf, len);
+  } finally {
+    k.exit();
+  }
+}
+type FileIo = (file: File, buf: Uint8Array, len: number) => number;
+
 /** write(2). */
 export function sysWrite(net: Net, fd: number, buff: Uint8Array, len: number): number {
+  const file = net.files.get(fd);
+  if (file?.fOp.write !== undefined) return fileIo(net, file, file.fOp.write, fileWritable(file), buff, len);
   return sysSendto(net, fd, buff, len, 0, null);
 }
 
@@ -704,6 +694,7 @@ export function sysCommit(net: Net, fd: number, n: number, flags: number): numbe
     if (n === 0) return 0;
     lentMsg.lent = sk.lentFrag;
     lentMsg.count = n;
+    lentMsg.copied = 0;
     lentMsg.flags = flags | MSG_DONTWAIT;
     const done = sockSendmsg(sock, lentMsg, n);
     if (done > 0) sk.lentLen -= done;
@@ -759,6 +750,8 @@ export function sysConsume(net: Net, fd: number, n: number): number {
 
 /** read(2). */
 export function sysRead(net: Net, fd: number, ubuf: Uint8Array, size: number): number {
+  const file = net.files.get(fd);
+  if (file?.fOp.read !== undefined) return fileIo(net, file, file.fOp.read, fileReadable(file), ubuf, size);
   return sysRecvfrom(net, fd, ubuf, size, 0, null);
 }
 

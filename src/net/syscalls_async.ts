@@ -6,11 +6,16 @@
  * Time is the machine's: in a simulation a timeout costs none.
  */
 
+import type { File } from "../fs/file.ts";
+import { getPipeInfo } from "../fs/pipe.ts";
+import type { FileOffset } from "../fs/splice.ts";
+import { sysSendfile, sysSplice } from "../fs/splice.ts";
 import type { Kernel, Wakeable } from "../kernel/kernel.ts";
 import { kernel } from "../kernel/kernel.ts";
 import type { TimerList } from "../kernel/timer.ts";
 import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
 import { EAGAIN, EALREADY, EBADF, EINPROGRESS, EINVAL, ENOTSOCK } from "../uapi/errno.ts";
+import { O_NONBLOCK } from "../uapi/fcntl.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM } from "../uapi/poll.ts";
 import {
   AF_INET,
@@ -22,6 +27,7 @@ import {
   MSG_WAITALL,
   SOCK_STREAM,
 } from "../uapi/socket.ts";
+import { SPLICE_F_NONBLOCK } from "../uapi/splice.ts";
 import { TCPF_CLOSING, TCPF_FIN_WAIT1, TCPF_LAST_ACK, TCPF_SYN_RECV, TCPF_SYN_SENT } from "../uapi/tcp.ts";
 import type { Net } from "./core/net_namespace.ts";
 import { netZcopyPut } from "./core/skbuff.zerocopy.ts";
@@ -38,7 +44,7 @@ import {
 } from "./core/sock.ts";
 import type { EpollEvent } from "./eventpoll.ts";
 import { epollFromFd, sysEpollWait } from "./eventpoll.ts";
-import type { File, Pollfd } from "./socket.ts";
+import type { Pollfd } from "./socket.ts";
 import {
   sockfdSocket,
   sysAccept4,
@@ -46,11 +52,13 @@ import {
   sysConnect,
   sysPeek,
   sysPoll,
+  sysRead,
   sysRecvfrom,
   sysRecvmsg,
   sysReserve,
   sysSendmsg,
   sysSendmsgRest,
+  sysWrite,
 } from "./socket.ts";
 
 /** One sleep: on any number of wait queues, and a timer. */
@@ -442,6 +450,111 @@ function sendStop(k: Kernel, sock: Socket, msg: Msghdr): void {
   else if (msg.ubuf !== 0) netZcopyPut(msg.ubuf);
   msg.ubuf = 0;
   k.exit();
+}
+
+// ---- files that are no sockets, and splice ---------------------------------------------------------------------------
+
+/** read(2). */
+export async function sysReadAsync(net: Net, fd: number, ubuf: Uint8Array, size: number): Promise<number> {
+  const file = net.files.get(fd);
+  if (file === null || sockfdSocket(net, fd) !== null) return sysRecvfromAsync(net, fd, ubuf, size, 0, null);
+  for (;;) {
+    const n = sysRead(net, fd, ubuf, size);
+    if (n !== -EAGAIN || (file.fFlags & O_NONBLOCK) !== 0) return n;
+    await waitFile(net.kernel, file, READ_MASK);
+  }
+}
+
+/** write(2): all of it, unless the file has O_NONBLOCK. */
+export async function sysWriteAsync(net: Net, fd: number, buff: Uint8Array, len: number): Promise<number> {
+  const file = net.files.get(fd);
+  if (file === null || sockfdSocket(net, fd) !== null) return sysSendtoAsync(net, fd, buff, len, 0, null);
+  let done = 0;
+  for (;;) {
+    const n = sysWrite(net, fd, done === 0 ? buff : buff.subarray(done), len - done);
+    if (n > 0) done += n;
+    if (done >= len || (n < 0 && n !== -EAGAIN) || (file.fFlags & O_NONBLOCK) !== 0) return done > 0 ? done : n;
+    if (n <= 0) await waitFile(net.kernel, file, WRITE_MASK);
+  }
+}
+
+/** Sleeps until one of `mask` is up on the file. */
+async function waitFile(k: Kernel, file: File, mask: number): Promise<void> {
+  const sleep = new Sleep(mask);
+  k.enter();
+  sleep.on(file.fOp.waitQueue(file));
+  if ((file.fOp.poll(file) & mask) !== 0) sleep.wake(0);
+  k.exit();
+  await sleep.done;
+  sleep.finish(k);
+}
+
+/** Whether a call that moves bytes between two files may wait, and for which: null = it may not. */
+function spliceBlocker(net: Net, input: File, out: File, flags: number): File | null {
+  const k = net.kernel;
+  k.enter();
+  const readable = (input.fOp.poll(input) & READ_MASK) !== 0;
+  k.exit();
+  const file = readable ? out : input;
+  if ((file.fFlags & O_NONBLOCK) !== 0) return null;
+  // SPLICE_F_NONBLOCK is about pipes, whichever side O_NONBLOCK of theirs is on; sockets have their own O_NONBLOCK.
+  if (getPipeInfo(file) !== null && (flags & SPLICE_F_NONBLOCK) !== 0) return null;
+  return file;
+}
+
+/** Calls `move` until it has moved `len` bytes, or as splice(2) says: something. */
+async function spliceLoop(
+  net: Net,
+  fdIn: number,
+  fdOut: number,
+  flags: number,
+  len: number,
+  all: boolean,
+  move: (left: number) => number,
+): Promise<number> {
+  const input = net.files.get(fdIn);
+  const out = net.files.get(fdOut);
+  let done = 0;
+  for (;;) {
+    const n = move(len - done);
+    if (n > 0) done += n;
+    if (input === null || out === null || done >= len || n === 0) return done > 0 ? done : n;
+    if (n < 0 && n !== -EAGAIN) return done > 0 ? done : n;
+    if (done > 0 && !all) return done;
+    const file = spliceBlocker(net, input, out, flags);
+    if (file === null) return done > 0 ? done : -EAGAIN;
+    if (n > 0) continue;
+    const sock = file === out ? sockfdSocket(net, fdOut) : null;
+    // A socket that is writable and takes nothing waits for memory.
+    if (sock !== null) await waitWrite(net.kernel, sock, Number.POSITIVE_INFINITY);
+    else await waitFile(net.kernel, file, file === out ? WRITE_MASK : READ_MASK);
+  }
+}
+
+/** splice(2): to a socket, all that the pipe has of `len`; from a socket or a file, what is there. */
+export function sysSpliceAsync(
+  net: Net,
+  fdIn: number,
+  offIn: FileOffset | null,
+  fdOut: number,
+  offOut: FileOffset | null,
+  len: number,
+  flags: number,
+): Promise<number> {
+  return spliceLoop(net, fdIn, fdOut, flags, len, false, (left) =>
+    sysSplice(net, fdIn, offIn, fdOut, offOut, left, flags),
+  );
+}
+
+/** sendfile(2). */
+export function sysSendfileAsync(
+  net: Net,
+  outFd: number,
+  inFd: number,
+  offset: FileOffset | null,
+  count: number,
+): Promise<number> {
+  return spliceLoop(net, inFd, outFd, 0, count, true, (left) => sysSendfile(net, outFd, inFd, offset, left));
 }
 
 /** The deadline of a timeout in milliseconds; negative = for ever. */

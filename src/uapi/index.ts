@@ -21,5 +21,6 @@ export * from "./poll.ts";
 export * from "./rtnetlink.ts";
 export * from "./socket.ts";
 export * from "./sockios.ts";
+export * from "./splice.ts";
 export * from "./tcp.ts";
 export * from "./udp.ts";

@@ -193,6 +193,10 @@ export interface ProtoOps {
   getsockopt(sock: Socket, level: number, optname: number, err: ErrBox): OptVal;
   sendmsg(sock: Socket, msg: Msghdr, size: number): number;
   recvmsg(sock: Socket, msg: Msghdr, size: number, flags: number): number;
+  /** Received bytes into a pipe (struct pipe_inode_info), by reference. */
+  spliceRead?(sock: Socket, pipe: never, len: number, flags: number): number;
+  /** sendfile(2) has promised more and has no more. */
+  spliceEof?(sock: Socket): void;
   /** A sendmsg that waited for room (`msg.waits`) ends here: nobody will call again with the rest. */
   sendmsgStop?(sock: Socket, msg: Msghdr): void;
   setRcvlowat?(sk: Sock, val: number): number;
@@ -237,24 +241,29 @@ export class Socket implements Wakeable {
     this.type = type;
   }
 
-  /**
-   * __wake_up_common: everybody who waits for one of the events, in the order of the queue, but of the exclusive
-   * waiters (EPOLLEXCLUSIVE, accept) only the first one that takes it. A waiter may remove itself or others meanwhile.
-   */
+  /** Wakes whoever waits for what was signalled. */
   onWake(): void {
     const events = this.wakeEvents;
     this.wakeEvents = 0;
-    const waiters = this.waiters;
-    let left = waiters.length;
-    let exclusive = 1;
-    for (let i = 0; left > 0 && i < waiters.length; left--) {
-      const w = waiters[i] as SocketWaiter;
-      if ((w.mask & events) !== 0 && (exclusive !== 0 || w.exclusive !== true)) {
-        w.wake(events);
-        if (w.exclusive === true) exclusive--;
-      }
-      if (waiters[i] === w) i++;
+    wakeWaiters(this.waiters, events);
+  }
+}
+
+/**
+ * __wake_up_common: everybody who waits for one of the events, in the order of the queue, but of the exclusive
+ * waiters (EPOLLEXCLUSIVE, accept) only the first one that takes it. A waiter may remove itself or others meanwhile.
+ */
+/* notrace */
+export function wakeWaiters(waiters: readonly SocketWaiter[], events: number): void {
+  let left = waiters.length;
+  let exclusive = 1;
+  for (let i = 0; left > 0 && i < waiters.length; left--) {
+    const w = waiters[i] as SocketWaiter;
+    if ((w.mask & events) !== 0 && (exclusive !== 0 || w.exclusive !== true)) {
+      w.wake(events);
+      if (w.exclusive === true) exclusive--;
     }
+    if (waiters[i] === w) i++;
   }
 }
 

@@ -108,12 +108,13 @@ import { pingInit, pingProt } from "./ping.ts";
 import { inetAddProtocol } from "./protocol.ts";
 import { rawInit, rawProt } from "./raw.ts";
 import { ipRouteOutputFlow, ipRtInit, routeErr } from "./route.ts";
+import { tcpSpliceEof, tcpSpliceRead } from "./tcp.splice.ts";
 import { tcpPoll, tcpSendmsg, tcpSendmsgStop, tcpSetRcvlowat } from "./tcp.ts";
 import { tcpFastopenInitKeyOnce } from "./tcp_fastopen.ts";
 import { fastopenQueueTune, TFO_SERVER_ENABLE, TFO_SERVER_WO_SOCKOPT1 } from "./tcp_h.ts";
 import { tcpProt, tcpV4Init } from "./tcp_ipv4.ts";
 import { tcpPeek, tcpReserve } from "./tcp_lent.ts";
-import { udpInit, udpPoll, udpProt } from "./udp.ts";
+import { udpInit, udpPoll, udpProt, udpSpliceEof } from "./udp.ts";
 
 // ---- inetsw ---------------------------------------------------------------------------------------------------------
 
@@ -575,6 +576,8 @@ export const inetStreamOps: ProtoOps = {
   sendmsg: tcpSendmsg,
   sendmsgStop: tcpSendmsgStop,
   recvmsg: inetRecvmsg,
+  spliceRead: tcpSpliceRead,
+  spliceEof: tcpSpliceEof,
   setRcvlowat: tcpSetRcvlowat,
   setPeekOff: skSetPeekOff,
   reserve: tcpReserve,
@@ -597,6 +600,7 @@ export const inetDgramOps: ProtoOps = {
   getsockopt: sockCommonGetsockopt,
   sendmsg: inetSendmsg,
   recvmsg: inetRecvmsg,
+  spliceEof: udpSpliceEof,
   setPeekOff: skSetPeekOff,
 };
 

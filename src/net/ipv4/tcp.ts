@@ -519,6 +519,12 @@ function tcpXmitSizeGoal(sk: TcpSock, mssNow: number, largeAllowed: boolean): nu
 /** The size goal that the last tcp_send_mss found (its second result). */
 let sizeGoalResult = 0;
 
+/** The second result of the last tcp_send_mss, for callers in other files. */
+/* notrace */
+export function sendSizeGoal(): number {
+  return sizeGoalResult;
+}
+
 /** tcp_send_mss: the MSS now; the size goal is left in `sizeGoalResult`. */
 export function tcpSendMss(sk: TcpSock, flags: number): number {
   const mssNow = tcpCurrentMss(sk);
@@ -854,7 +860,7 @@ export function tcpSendmsgStop(sock: Socket, msg: Msghdr): void {
 // ---- receiving ----------------------------------------------------------------------------------------------------------
 
 /** tcp_eat_recv_skb. */
-function tcpEatRecvSkb(sk: TcpSock, skb: number): void {
+export function tcpEatRecvSkb(sk: TcpSock, skb: number): void {
   skbUnlink(skb, sk.skReceiveQueue);
   consumeSkb(skb);
 }

@@ -54,6 +54,7 @@ const PROGRAMS: ReadonlyMap<string, Program> = new Map<string, Program>([
   ["cat", cat],
   ["grep", grep],
   ["rm", rm],
+  ["dd", dd],
   ["sleep", () => commandFail(1, "sleep: a script's time is told by its events")],
   ["sysctl", (sh, args) => sysctlCommand(sh.net, args)],
   ["ip", (sh, args) => ipCommand(sh.net, args)],
@@ -187,6 +188,22 @@ function rm(sh: Shell, args: readonly string[]): CommandResult {
     if (!sh.files.delete(path) && !force) return commandFail(1, `rm: ${path}: No such file or directory`);
   }
   return commandOk();
+}
+
+/** Zeros, or the beginning of another file, into a file: bs= count= if= of= status=. */
+function dd(sh: Shell, args: readonly string[]): CommandResult {
+  const operands = new Map(
+    args.map((a): [string, string] => [a.slice(0, a.indexOf("=")), a.slice(a.indexOf("=") + 1)]),
+  );
+  const [bs, count] = [Number(operands.get("bs") ?? 512), Number(operands.get("count"))];
+  const [from, to] = [operands.get("if"), operands.get("of")];
+  const known = [...operands.keys()].every((name) => ["bs", "count", "if", "of", "status"].includes(name));
+  if (!known || from === undefined || to === undefined || !(bs > 0) || !(count >= 0))
+    return commandFail(1, "dd: not understood");
+  const text = from === "/dev/zero" ? "\0".repeat(bs * count) : sh.read(from)?.slice(0, bs * count);
+  if (text === undefined) return commandFail(1, `dd: ${from}: No such file or directory`);
+  const err = sh.write(to, text);
+  return err === "" ? commandOk() : commandFail(1, err);
 }
 
 const ETHTOOL_FEATURES: Readonly<Record<string, number>> = { gso: NETIF_F_GSO, tso: NETIF_F_TSO, gro: NETIF_F_GRO };

@@ -209,6 +209,7 @@ class ScriptRun {
         return start();
       },
       toleranceUs: config.toleranceUs,
+      readFile: (path) => this.#shell.read(path),
       onSocket: (scriptFd, liveFd, protocol) => {
         const s = new TestSocket();
         s.scriptFd = scriptFd;

@@ -1,5 +1,10 @@
 /** The system calls of scripts: arguments from the script's expressions, results compared with what it expects. */
 
+import type { File } from "../../fs/file.ts";
+import { sysLseek, sysMemfdCreate } from "../../fs/memfd.ts";
+import { sysPipe } from "../../fs/pipe.ts";
+import type { FileOffset } from "../../fs/splice.ts";
+import { CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_BROADCAST, CAP_NET_RAW } from "../../kernel/capability.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
 import type { Cmsg, OptVal, SockAddr } from "../../net/core/sock.ts";
 import { ErrBox, Msghdr } from "../../net/core/sock.ts";
@@ -16,6 +21,7 @@ import {
   sysSetsockopt,
   sysShutdown,
   sysSocket,
+  sysWrite,
 } from "../../net/socket.ts";
 import {
   sysAccept4Async,
@@ -23,12 +29,17 @@ import {
   sysConnectAsync,
   sysEpollWaitAsync,
   sysPollAsync,
+  sysReadAsync,
   sysRecvfromAsync,
   sysRecvmsgAsync,
+  sysSendfileAsync,
   sysSendmsgAsync,
   sysSendtoAsync,
+  sysSpliceAsync,
+  sysWriteAsync,
 } from "../../net/syscalls_async.ts";
-import { EFAULT, errnoByName, errnoMessage, errnoName } from "../../uapi/errno.ts";
+import { EFAULT, ENOENT, errnoByName, errnoMessage, errnoName } from "../../uapi/errno.ts";
+import { O_ACCMODE, O_APPEND, O_CREAT, O_NONBLOCK, O_TRUNC } from "../../uapi/fcntl.ts";
 import { IPPROTO_IP as SOL_IP } from "../../uapi/in.ts";
 import { AF_INET, AF_UNSPEC, SO_LINGER, SOL_SOCKET } from "../../uapi/socket.ts";
 import { ScriptError } from "./lexer.ts";
@@ -47,6 +58,8 @@ export interface CallContext {
   readonly startRealtime: number;
   /** How far a time may be off, in microseconds. */
   readonly toleranceUs: number;
+  /** What the script's commands have written to a file; null = there is none. */
+  readFile(path: string): string | null;
   onSocket(scriptFd: number, liveFd: number, protocol: number): void;
   onListen(scriptFd: number): void;
   onConnect(scriptFd: number, disconnect: boolean): void;
@@ -54,6 +67,19 @@ export interface CallContext {
 }
 
 export const SERVER_PORT = 8080;
+
+/** The words of cap_set(): sets, capabilities, operations. */
+const CAPABILITIES: Readonly<Record<string, number>> = {
+  CAP_EFFECTIVE: 0,
+  CAP_PERMITTED: 1,
+  CAP_INHERITABLE: 2,
+  CAP_CLEAR: 0,
+  CAP_SET: 1,
+  CAP_NET_BIND_SERVICE,
+  CAP_NET_BROADCAST,
+  CAP_NET_ADMIN,
+  CAP_NET_RAW,
+};
 
 type Handler = (c: Call) => Promise<void> | void;
 
@@ -155,6 +181,17 @@ class Call {
     return script;
   }
 
+  addFd(script: number, live: number): void {
+    if (this.ctx.fds.has(script)) this.fail(`descriptor ${script} is open already`);
+    this.ctx.fds.set(script, live);
+  }
+
+  /** NULL, or [n]: a position that the call moves on. */
+  offset(i: number): FileOffset | null {
+    const e = this.arg(i);
+    return e.t === "word" && e.name === "NULL" ? null : { value: this.bracketed(i) };
+  }
+
   /** Fields of a structure, none but these. */
   struct(e: Expr, required: readonly string[], optional: readonly string[] = []): (name: string) => Expr {
     if (e.t !== "struct") this.fail(`a structure {${required.join(",")}} was expected`);
@@ -224,13 +261,13 @@ async function send(c: Call, flags: number, addr: SockAddr | null): Promise<void
   c.check(await sysSendtoAsync(c.ctx.net, fd, buf, len, flags, addr));
 }
 
-async function recv(c: Call, flags: number): Promise<void> {
+async function recv(c: Call, flags: number, read?: typeof sysReadAsync): Promise<void> {
   const fd = c.liveFd(0);
   const len = c.int(2);
   const buf = c.buffer(1, len);
   if (buf === null) return c.check(recvFault(c.ctx.net, fd, len, flags));
   buf.fill(0xff);
-  const n = await sysRecvfromAsync(c.ctx.net, fd, buf, len, flags, null);
+  const n = await (read?.(c.ctx.net, fd, buf, len) ?? sysRecvfromAsync(c.ctx.net, fd, buf, len, flags, null));
   c.check(n);
   for (let i = 0; i < n; i++) if (buf[i] !== 0) c.fail(`byte ${i} of what was read is not 0`);
 }
@@ -287,6 +324,16 @@ function checkControl(c: Call, wanted: readonly Expr[], seen: readonly Cmsg[]): 
       );
     checkCmsgData(c, field("cmsg_data"), m.data);
   });
+}
+
+/** A control message of a send: its data is a number. */
+function sendControl(c: Call, e: Expr): Cmsg {
+  const field = c.struct(e, ["cmsg_level", "cmsg_type", "cmsg_data"]);
+  return {
+    level: symbol(c, field("cmsg_level")),
+    type: symbol(c, field("cmsg_type")),
+    data: c.value(field("cmsg_data")),
+  };
 }
 
 const EE_FIELDS: readonly (readonly [script: string, field: string])[] = [
@@ -406,7 +453,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   },
   async read(c) {
     c.args(3);
-    await recv(c, 0);
+    await recv(c, 0, sysReadAsync);
   },
   async readv(c) {
     c.args(3);
@@ -440,7 +487,12 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   },
   async write(c) {
     c.args(3);
-    await send(c, 0, null);
+    const fd = c.liveFd(0);
+    // A socket's, or a pipe's.
+    if (sockfdSocket(c.ctx.net, fd) !== null) return send(c, 0, null);
+    const buf = c.buffer(1, c.int(2));
+    if (buf === null) return c.fail("NULL is for sockets");
+    c.check(await sysWriteAsync(c.ctx.net, fd, buf, buf.length));
   },
   async writev(c) {
     c.args(3);
@@ -463,10 +515,59 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   async sendmsg(c) {
     c.args(3);
     const { msg, control } = msghdr(c, c.arg(1));
-    if (control !== null && control.length > 0) c.fail("control messages are not supported when sending");
+    if (control !== null) msg.control = control.map((e) => sendControl(c, e));
     c.ctx.onConnect(c.int(0), false);
     msg.name = { family: AF_INET, addr: c.ctx.remoteIp, port: SERVER_PORT };
     c.check(await sysSendmsgAsync(c.ctx.net, c.liveFd(0), msg, c.int(2)));
+  },
+  pipe(c) {
+    c.args(1);
+    const e = c.arg(0);
+    if (e.t !== "list" || e.items.length !== 2) return c.fail("[read end, write end] was expected");
+    const fds: number[] = [];
+    const r = sysPipe(c.ctx.net, fds);
+    c.check(r);
+    if (r < 0) return;
+    e.items.forEach((item, i) => {
+      c.addFd(c.value(item), fds[i] as number);
+    });
+  },
+  open(c) {
+    c.args(2, 3);
+    const path = c.arg(0);
+    if (path.t !== "string") return c.fail("a path in quotes was expected");
+    const flags = c.int(1);
+    const text = c.ctx.readFile(path.text) ?? ((flags & O_CREAT) !== 0 ? "" : null);
+    if (text === null) return c.check(-ENOENT);
+    // The file of the calls is a copy of what the shell wrote.
+    const live = sysMemfdCreate(c.ctx.net, path.text, 0);
+    const bytes = latin1((flags & O_TRUNC) !== 0 ? "" : text);
+    sysWrite(c.ctx.net, live, bytes, bytes.length);
+    sysLseek(c.ctx.net, live, 0, 0);
+    (c.ctx.net.files.get(live) as File).fFlags = flags & (O_ACCMODE | O_APPEND | O_NONBLOCK);
+    c.check(live, true);
+    c.newFd(live, "open");
+  },
+  async sendfile(c) {
+    c.args(4);
+    const offset = c.offset(2);
+    c.check(await sysSendfileAsync(c.ctx.net, c.liveFd(0), c.liveFd(1), offset, c.int(3)));
+  },
+  async splice(c) {
+    c.args(6);
+    const { net } = c.ctx;
+    c.check(await sysSpliceAsync(net, c.liveFd(0), c.offset(1), c.liveFd(2), c.offset(3), c.int(4), c.int(5)));
+  },
+  cap_set(c) {
+    c.args(3);
+    const [set, cap, on] = [0, 1, 2].map((i) => {
+      const e = c.arg(i);
+      return e.t === "word" ? (CAPABILITIES[e.name] ?? c.fail(`"${e.name}" is not known`)) : c.int(i);
+    });
+    if (set !== CAPABILITIES["CAP_EFFECTIVE"]) return c.fail("only CAP_EFFECTIVE has an effect");
+    if (on === CAPABILITIES["CAP_SET"]) c.ctx.net.capsDropped.delete(cap as number);
+    else c.ctx.net.capsDropped.add(cap as number);
+    c.check(0);
   },
   fcntl(c) {
     c.args(2, 3);
