@@ -4,7 +4,7 @@ export { layoutHash } from "./layout";
 export { csumAndCopy, csumPartial, memcpy } from "./lib/checksum";
 export { allocPage, bufferSize, drainReturned, getPage, inUse, mmInit, pageRefs, putPage } from "./mm/slab";
 export { groReceive } from "./net/core/gro";
-export { gsoSegment } from "./net/core/gso";
+export { forwardFrames, gsoSegment } from "./net/core/gso";
 export { ringCount, ringInit, ringPop, ringPush } from "./net/core/ring";
 export {
   allocSkb,

@@ -48,6 +48,7 @@ export interface SkbuffWasm {
 
   // net/core/gso.ts
   gsoSegment(skb: number, features: number, proto: number): number;
+  forwardFrames(first: number, max: number): number;
 
   // net/core/gro.ts
   groReceive(list: number, held: number, flush: number): number;

@@ -34,22 +34,34 @@ import {
   SKB_CSUM_START,
   SKB_DATA,
   SKB_DATA_LEN,
+  SKB_DEV,
+  SKB_FLAGS,
   SKB_GSO_TCP_ACCECN,
   SKB_GSO_TCP_FIXEDID,
   SKB_HEAD,
   SKB_IP_SUMMED,
   SKB_LEN,
+  SKB_MAC_HEADER,
   SKB_NETWORK_HEADER,
   SKB_NEXT,
+  SKB_NFCT,
+  SKB_ORIGIN,
+  SKB_PRIORITY,
+  SKB_PROTOCOL,
   SKB_SHARED_INFO_SIZE,
+  SKB_SKB_IIF,
   SKB_TAIL,
   SKB_TRANSPORT_HEADER,
   SKB_TRUESIZE,
+  SKB_TSTAMP,
 } from "../../layout";
 import { copyBytes, csumAndCopy, csumBlockAdd, csumPartial, fold16, fold64 } from "../../lib/checksum";
 import { getPage, statAdd } from "../../mm/slab";
-import { allocLike, kfreeSkbListMem, shinfo, zerocopyClone } from "./skbuff";
+import { allocLike, kfreeSkbListMem, setResult, shinfo, zerocopyClone } from "./skbuff";
 
+const ETH_HLEN: u32 = 14;
+/** Word of ARENA_RESULT where forwardFrames leaves what it counted. Others are the zero-copy notifier's, and GRO's. */
+const FORWARDED: u32 = 8;
 const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 /** In the byte of the TCP header that holds them. */
@@ -266,4 +278,44 @@ export function gsoSegment(skb: u32, features: u32, proto: u32): u32 {
   }
   kfreeSkbListMem(first);
   return 0;
+}
+
+/**
+ * The frames of one super-packet on their way into a device that receives them: gives those behind `first` what
+ * eth_type_trans and skb_scrub_packet have given to it (its data is at the network header already, theirs at the link
+ * header). Stops at a frame that is another one's, is longer, or needs to be looked at, and after `max`. Returns the last that it
+ * has done (`first`, if none); how many there are with `first` stands in result word 8, the bytes of the others in 9.
+ */
+export function forwardFrames(first: u32, max: u32): u32 {
+  const mac = load<u32>(first, SKB_MAC_HEADER);
+  const origin = load<u32>(first, SKB_ORIGIN);
+  const len = load<u32>(first, SKB_LEN);
+  let last = first;
+  let count: u32 = 1;
+  let bytes: u32 = 0;
+  for (let skb = load<u32>(first, SKB_NEXT); skb != 0 && count < max; skb = load<u32>(skb, SKB_NEXT)) {
+    const data = load<u32>(skb, SKB_DATA);
+    const total = load<u32>(skb, SKB_LEN);
+    const si = shinfo(skb);
+    if (load<u32>(skb, SKB_ORIGIN) != origin || total > len + ETH_HLEN) break;
+    if (load<u32>(skb, SKB_NFCT) != 0 || load<u16>(si, SHINFO_GSO_SIZE) != 0 || load<u8>(si, SHINFO_TX_FLAGS) != 0)
+      break;
+    if (total - load<u32>(skb, SKB_DATA_LEN) < ETH_HLEN) break;
+    if (load<u64>(data) != load<u64>(mac) || load<u64>(data, 6) != load<u64>(mac, 6)) break;
+    store<u32>(skb, data, SKB_MAC_HEADER);
+    store<u32>(skb, data + ETH_HLEN, SKB_DATA);
+    store<u32>(skb, total - ETH_HLEN, SKB_LEN);
+    store<u32>(skb, load<u32>(first, SKB_DEV), SKB_DEV);
+    store<u32>(skb, load<u32>(first, SKB_PROTOCOL), SKB_PROTOCOL); // and pkt_type; ip_summed is the same
+    store<u64>(skb, load<u64>(first, SKB_PRIORITY), SKB_PRIORITY); // and mark
+    store<u32>(skb, load<u32>(first, SKB_SKB_IIF), SKB_SKB_IIF);
+    store<u64>(skb, load<u64>(first, SKB_TSTAMP), SKB_TSTAMP);
+    store<u8>(skb, load<u8>(first, SKB_FLAGS), SKB_FLAGS);
+    last = skb;
+    count++;
+    bytes += total;
+  }
+  setResult(FORWARDED, count);
+  setResult(FORWARDED + 1, bytes);
+  return last;
 }

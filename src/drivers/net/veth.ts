@@ -9,18 +9,21 @@ import {
   CHECKSUM_NONE,
   CHECKSUM_UNNECESSARY,
   SHINFO_GSO_SIZE,
+  SHINFO_TX_FLAGS,
   SKB_DATA,
+  SKB_DATA_LEN,
   SKB_END,
   SKB_FLAG_IGNORE_DF,
   SKB_FLAGS,
   SKB_IP_SUMMED,
   SKB_LEN,
+  SKB_NEXT,
   SKB_PRIORITY,
   SKB_PROTOCOL,
   SKB_SKB_IIF,
   SKB_TSTAMP,
 } from "../../../assembly/layout.ts";
-import { f64, u8, u16, u32 } from "../../mm/mem.ts";
+import { f64, machine, u8, u16, u32, wasm } from "../../mm/mem.ts";
 import {
   __LINK_STATE_START,
   devSetFeature,
@@ -56,8 +59,8 @@ import {
   unregisterNetdevice,
 } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
-import { QdiscSkbHead, qdiscSkbDequeue, qdiscSkbPurge, qdiscSkbTail } from "../../net/core/sch_generic_h.ts";
-import { kfreeSkbReason, pskbMayPull, skbPostpullRcsum, skbScrubPacket } from "../../net/core/skbuff.ts";
+import { QdiscSkbHead, qdiscSkbPurge, qdiscSkbTail } from "../../net/core/sch_generic_h.ts";
+import { kfreeSkbReason, pskbMayPull, skbDst, skbPostpullRcsum, skbScrubPacket } from "../../net/core/skbuff.ts";
 import { etherSetup, ethHwAddrRandom, ethHwAddrSet, ethMacAddr, ethTypeTrans } from "../../net/ethernet/eth.ts";
 import {
   SKB_DROP_REASON_DEV_READY,
@@ -79,6 +82,9 @@ const VLAN_HLEN = 4;
 
 /** Frames that wait for the other end's poll (VETH_RING_SIZE); as many as a backlog takes. */
 const VETH_RING_SIZE = 1000;
+
+/** Word of ARENA_RESULT in which forwardFrames leaves how many there were, and the bytes behind the first. */
+const RESULT_FORWARDED = 8;
 
 class VethPriv {
   peer: NetDevice | null = null;
@@ -134,16 +140,22 @@ function vethForwardSkb(dev: NetDevice, skb: number, xnet: boolean, gro: boolean
 /** veth_poll: what waits in the ring goes through GRO. */
 function vethPoll(napi: NapiStruct, budget: number): number {
   const { ring } = (napi.dev as NetDevice).priv as VethPriv;
-  let work = 0;
-  while (work < budget) {
-    const skb = qdiscSkbDequeue(ring);
-    if (skb === 0) {
-      napiComplete(napi);
-      break;
-    }
-    napiGroReceive(napi, skb);
-    work++;
+  const first = ring.head;
+  if (first === 0) {
+    napiComplete(napi);
+    return 0;
   }
+  let last = first;
+  let work = 1;
+  for (let next = u32[(last + SKB_NEXT) >>> 2] as number; next !== 0 && work < budget; work++) {
+    last = next;
+    next = u32[(last + SKB_NEXT) >>> 2] as number;
+  }
+  ring.head = u32[(last + SKB_NEXT) >>> 2] as number;
+  if (ring.head === 0) ring.tail = 0;
+  ring.qlen -= work;
+  napiGroReceive(napi, first, last);
+  if (work < budget) napiComplete(napi);
   return work;
 }
 
@@ -198,6 +210,45 @@ export function vethXmit(skb: number, dev: NetDevice): number {
   return NETDEV_TX_OK;
 }
 
+/** veth_xmit for the frames of a super-packet, where they go to a poll: what they have in common is done once. */
+function vethXmitFrames(first: number, dev: NetDevice): number {
+  const { peer: rcv, wire } = dev.priv as VethPriv;
+  if (wire !== null || rcv === null || (rcv.features & NETIF_F_GRO) === 0 || (dev.features & NETIF_F_ALL_TSO) !== 0) {
+    return first;
+  }
+  const { napi, ring } = rcv.priv as VethPriv;
+  const shinfo = u32[(first + SKB_END) >>> 2] as number;
+  const length = u32[(first + SKB_LEN) >>> 2] as number;
+  // Whatever is not plain goes the way of a single frame.
+  if (
+    ring.qlen >= VETH_RING_SIZE ||
+    (rcv.state & __LINK_STATE_START) === 0 ||
+    u8[shinfo + SHINFO_TX_FLAGS] !== 0 ||
+    u16[(shinfo + SHINFO_GSO_SIZE) >>> 1] !== 0 ||
+    length - (u32[(first + SKB_DATA_LEN) >>> 2] as number) < ETH_HLEN ||
+    skbDst(first) !== null ||
+    skbForwardable(rcv, first) !== 0
+  ) {
+    return first;
+  }
+  __devForwardSkb(rcv, first, rcv.net !== dev.net);
+  const last = wasm.forwardFrames(first, VETH_RING_SIZE - ring.qlen);
+  const count = u32[(machine.result >>> 2) + RESULT_FORWARDED] as number;
+  const bytes = length + (u32[(machine.result >>> 2) + RESULT_FORWARDED + 1] as number);
+  const rest = u32[(last + SKB_NEXT) >>> 2] as number;
+  u32[(last + SKB_NEXT) >>> 2] = 0;
+  if (ring.tail === 0) ring.head = first;
+  else u32[(ring.tail + SKB_NEXT) >>> 2] = first;
+  ring.tail = last;
+  ring.qlen += count;
+  napiSchedule(napi);
+  dev.stats.txPackets += count;
+  dev.stats.txBytes += bytes;
+  rcv.stats.rxPackets += count;
+  rcv.stats.rxBytes += bytes;
+  return rest;
+}
+
 /** veth_open: the carrier is there as soon as both ends are up. */
 function vethOpen(dev: NetDevice): number {
   const priv = dev.priv as VethPriv;
@@ -242,6 +293,7 @@ const vethNetdevOps: NetDeviceOps = {
   ndoOpen: vethOpen,
   ndoStop: vethClose,
   ndoStartXmit: vethXmit,
+  ndoXmitFrames: vethXmitFrames,
   ndoSetMacAddress: ethMacAddr,
 };
 

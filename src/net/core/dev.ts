@@ -186,6 +186,11 @@ export interface NetDeviceOps {
   ndoStop?(dev: NetDevice): number;
   /** NETDEV_TX_OK: the driver owns the skb. NETDEV_TX_BUSY: it does not. */
   ndoStartXmit(skb: number, dev: NetDevice): number;
+  /**
+   * The frames of a super-packet that was cut, chained through next, at once. Returns those that it has not taken: they are
+   * given to ndoStartXmit, one by one.
+   */
+  ndoXmitFrames?(first: number, dev: NetDevice): number;
   ndoChangeMtu?(dev: NetDevice, mtu: number): number;
   ndoSetMacAddress?(dev: NetDevice, addr: Uint8Array): number;
   ndoSetRxMode?(dev: NetDevice): void;
@@ -528,9 +533,14 @@ function devQueueXmitPtypes(list: readonly PacketType[], skb: number, dev: NetDe
   }
 }
 
+/* notrace */
+function devHasTaps(dev: NetDevice): boolean {
+  return dev.taps.length !== 0 || dev.ptypeAll.length !== 0 || dev.net.ptypeAll.length !== 0;
+}
+
 /** xmit_one: taps, then the driver. */
 function xmitOne(skb: number, dev: NetDevice, txq: NetdevQueue, more: boolean): number {
-  if (dev.taps.length !== 0 || dev.ptypeAll.length !== 0 || dev.net.ptypeAll.length !== 0) devQueueXmitNit(skb, dev);
+  if (devHasTaps(dev)) devQueueXmitNit(skb, dev);
   xmitMore = more;
   const rc = dev.netdevOps.ndoStartXmit(skb, dev);
   if (rc === NETDEV_TX_OK) txq.transStart = kernel.now;
@@ -545,7 +555,13 @@ export function devHardStartXmit(first: number, dev: NetDevice, txq: NetdevQueue
   let skb = first;
   let rc: number = NETDEV_TX_OK;
   while (skb !== 0) {
-    const next = u32[(skb + SKB_NEXT) >>> 2];
+    let next = u32[(skb + SKB_NEXT) >>> 2];
+    if (next !== 0 && dev.netdevOps.ndoXmitFrames !== undefined && !devHasTaps(dev)) {
+      skb = dev.netdevOps.ndoXmitFrames(skb, dev);
+      txq.transStart = kernel.now;
+      if (skb === 0) break;
+      next = u32[(skb + SKB_NEXT) >>> 2];
+    }
     u32[(skb + SKB_NEXT) >>> 2] = 0;
     rc = xmitOne(skb, dev, txq, next !== 0);
     if (rc >= NET_XMIT_MASK) {

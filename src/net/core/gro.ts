@@ -6,7 +6,7 @@
 import { SKB_DESTRUCTOR, SKB_NEXT } from "../../../assembly/layout.ts";
 import { machine, u8, u32, wasm } from "../../mm/mem.ts";
 import { SKB_DROP_REASON_DEV_READY } from "../../uapi/dropreason.ts";
-import { type NapiStruct, netifReceiveSkb } from "./dev.rx.ts";
+import { type NapiStruct, netifReceiveSkb, netifReceiveSkbList } from "./dev.rx.ts";
 import { NETIF_F_GRO } from "./netdev_features.ts";
 import { kfreeSkbReason, skbDev, skbDstDrop, skbOrphan } from "./skbuff.ts";
 
@@ -14,21 +14,24 @@ import { kfreeSkbReason, skbDev, skbDstDrop, skbOrphan } from "./skbuff.ts";
 const RESULT_HELD = 4;
 
 /**
- * napi_gro_receive: a frame that the poll function of `napi` has received, after eth_type_trans. Takes it over. It goes
- * up the stack when the poll is over (napiGroPoll), alone or as part of a super-packet; at once if its device has GRO
- * switched off.
+ * napi_gro_receive: a frame that the poll function of `napi` has received, after eth_type_trans; or a chain of them (linked
+ * through next) up to `last`, all of one device. Takes them over. They go up the stack when the poll is over (napiGroPoll),
+ * alone or as part of a super-packet; at once if the device has GRO switched off.
  */
-export function napiGroReceive(napi: NapiStruct, skb: number): void {
-  if ((skbDev(skb).features & NETIF_F_GRO) === 0) {
-    netifReceiveSkb(skb);
+export function napiGroReceive(napi: NapiStruct, first: number, last: number = first): void {
+  u32[(last + SKB_NEXT) >>> 2] = 0;
+  if ((skbDev(first).features & NETIF_F_GRO) === 0) {
+    netifReceiveSkbList(first);
     return;
   }
   // Joined frames have one owner or none, and no route yet.
-  if (u8[skb + SKB_DESTRUCTOR] !== 0) skbOrphan(skb);
-  skbDstDrop(skb);
-  if (napi.rxTail === 0) napi.rxList = skb;
-  else u32[(napi.rxTail + SKB_NEXT) >>> 2] = skb;
-  napi.rxTail = skb;
+  for (let skb = first; skb !== 0; skb = u32[(skb + SKB_NEXT) >>> 2]) {
+    if (u8[skb + SKB_DESTRUCTOR] !== 0) skbOrphan(skb);
+    skbDstDrop(skb);
+  }
+  if (napi.rxTail === 0) napi.rxList = first;
+  else u32[(napi.rxTail + SKB_NEXT) >>> 2] = first;
+  napi.rxTail = last;
 }
 
 /** What a poll has collected goes up. `flush`: there is no more to come for now, so nothing is held back. */
