@@ -1115,6 +1115,12 @@ export function netGsoOk(features: number, gsoType: number): boolean {
   return (features & need) === need;
 }
 
+// sk->sk_reuse.
+export const SK_NO_REUSE = 0;
+export const SK_CAN_REUSE = 1;
+/** TCP_REPAIR: binds whoever else is there. */
+export const SK_FORCE_REUSE = 2;
+
 /** sk_can_gso. */
 /* notrace */
 export function skCanGso(sk: Sock): boolean {

@@ -90,6 +90,8 @@ import { SOCKCM_FLAG_TS_OPT_ID } from "./errqueue.ts";
 import { SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF } from "./netns_core.ts";
 import type { Cmsg, ErrBox, Msghdr, OptVal, Sock, SockAddr, Socket } from "./sock.ts";
 import {
+  SK_CAN_REUSE,
+  SK_NO_REUSE,
   SOCK_BROADCAST,
   SOCK_DBG,
   SOCK_FILTER_LOCKED,
@@ -349,7 +351,7 @@ export function sockSetsockopt(sock: Socket, _level: number, optname: number, op
       sockValboolFlag(sk, SOCK_DBG, valbool);
       return 0;
     case SO_REUSEADDR:
-      sk.skcReuse = valbool ? 1 : 0; // SK_CAN_REUSE
+      sk.skcReuse = valbool ? SK_CAN_REUSE : SK_NO_REUSE;
       return 0;
     case SO_REUSEPORT:
       if (valbool && !skIsInet(sk)) return -EOPNOTSUPP;

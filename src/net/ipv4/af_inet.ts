@@ -68,6 +68,7 @@ import {
   ErrBox,
   RCV_SHUTDOWN,
   SHUTDOWN_MASK,
+  SK_CAN_REUSE,
   SOCK_BINDADDR_LOCK,
   SOCK_BINDPORT_LOCK,
   SOCK_DEAD,
@@ -236,8 +237,6 @@ function inetCreateFail(sock: Socket, sk: Sock, err: number): number {
   sock.sk = null;
   return err;
 }
-
-const SK_CAN_REUSE = 1;
 
 /** inet_sock_destruct: sk->sk_destruct. */
 export function inetSockDestruct(sk: Sock): void {

@@ -8,6 +8,7 @@ import { EADDRNOTAVAIL } from "../../uapi/errno.ts";
 import { TCP_LISTEN, TCP_TIME_WAIT } from "../../uapi/tcp.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
+import { SK_CAN_REUSE, SK_FORCE_REUSE } from "../core/sock.ts";
 import type { InetConnectionSock, InetSock, TcpTimewaitSock } from "./inet_sock.ts";
 
 declare module "../core/net_namespace.ts" {
@@ -383,19 +384,21 @@ function addrsOverlap(a: Sock, b: Sock): boolean {
   return a.skcRcvSaddr === 0 || b.skcRcvSaddr === 0 || a.skcRcvSaddr === b.skcRcvSaddr;
 }
 
-/** inet_csk_bind_conflict: would `sk` on this bucket's port clash with one of its owners? */
-function bindConflict(sk: Sock, tb: InetBindBucket, relax: boolean): boolean {
+/**
+ * inet_csk_bind_conflict: would `sk` on this bucket's port clash with one of its owners? `relax`: sockets with SO_REUSEADDR
+ * may share addresses unless one listens; `reuseportOk`: so may those with SO_REUSEPORT, as a group.
+ */
+function bindConflict(sk: Sock, tb: InetBindBucket, relax: boolean, reuseportOk: boolean): boolean {
   const reuse = sk.skcReuse !== 0;
-  const reuseport = sk.skcReuseport !== 0;
+  const reuseport = reuseportOk && sk.skcReuseport !== 0;
   for (const sk2 of tb.owners) {
     if (sk2 === sk) continue;
     if (sk.skcBoundDevIf !== 0 && sk2.skcBoundDevIf !== 0 && sk.skcBoundDevIf !== sk2.skcBoundDevIf) continue;
     if (reuse && sk2.skcReuse !== 0 && sk2.skcState !== TCP_LISTEN) {
-      if (!relax && addrsOverlap(sk, sk2) && !(reuseport && sk2.skcReuseport !== 0)) return true;
+      if (relax) continue;
+    } else if (reuseport && sk2.skcReuseport !== 0) {
       continue;
     }
-    if (reuseport && sk2.skcReuseport !== 0) continue;
-    // A TIME_WAIT owner of somebody who set SO_REUSEPORT does not block another such socket.
     if (addrsOverlap(sk, sk2)) return true;
   }
   return false;
@@ -405,47 +408,62 @@ function bindConflict(sk: Sock, tb: InetBindBucket, relax: boolean): boolean {
 export function inetCskGetPort(sk0: Sock, snum: number): number {
   const sk = sk0 as InetConnectionSock;
   const net = sk.net;
-  const info = net.tcpHashinfo;
-  if (snum === 0) {
-    const port = findOpenPort(sk);
-    if (port === 0) return 1;
-    const tb = inetBindBucketGet(net, port);
-    updateFastreuse(tb, sk);
-    inetBindHash(sk, tb, port);
-    return 0;
-  }
-  const tb = info.bhash.get(snum);
-  if (tb !== undefined && tb.owners.size > 0) {
-    const free = (tb.fastreuse > 0 && sk.skcReuse !== 0 && sk.skcState !== TCP_LISTEN) || !bindConflict(sk, tb, true);
-    if (!free) return 1;
-  }
-  const bucket = tb ?? inetBindBucketGet(net, snum);
+  const port = snum === 0 ? findOpenPort(sk) : snum;
+  if (port === 0) return 1;
+  const tb = net.tcpHashinfo.bhash.get(port);
+  if (snum !== 0 && tb !== undefined && portConflict(sk, tb)) return 1;
+  const bucket = tb ?? inetBindBucketGet(net, port);
   updateFastreuse(bucket, sk);
-  inetBindHash(sk, bucket, snum);
+  inetBindHash(sk, bucket, port);
   return 0;
 }
 
+/** inet_csk_get_port's question of a given port. */
+function portConflict(sk: InetConnectionSock, tb: InetBindBucket): boolean {
+  if (tb.owners.size === 0 || sk.skcReuse === SK_FORCE_REUSE) return false;
+  // All owners have SO_REUSEADDR and none listens.
+  if (tb.fastreuse > 0 && sk.skcReuse !== 0 && sk.skcState !== TCP_LISTEN) return false;
+  return bindConflict(sk, tb, true, true);
+}
+
+/** inet_csk_update_fastreuse. */
 function updateFastreuse(tb: InetBindBucket, sk: Sock): void {
   const reuse = sk.skcReuse !== 0 && sk.skcState !== TCP_LISTEN;
   if (tb.owners.size === 0) tb.fastreuse = reuse ? 1 : 0;
   else if (!reuse) tb.fastreuse = 0;
 }
 
-/** inet_csk_find_open_port: random start, odd ports first (connect takes the even ones). 0 = none free. */
+/**
+ * inet_csk_find_open_port: random start, odd ports first (connect takes the even ones), and with SO_REUSEADDR one half of the
+ * range after the other. net.ipv4.ip_autobind_reuse: when there is none left, one that others use. 0 = none free.
+ */
 function findOpenPort(sk: Sock): number {
+  const [low, high] = inetSkGetLocalPortRange(sk.net, sk);
+  const end = high + 1;
+  const half = low + (((end - low) >> 2) << 1);
+  const passes = sk.net.ipv4.sysctlIpAutobindReuse !== 0 ? 2 : 1;
+  for (let pass = 0; pass < passes; pass++) {
+    let port = 0;
+    if (sk.skcReuse !== SK_CAN_REUSE || end - low < 4) port = findOpenPortIn(sk, low, end, pass === 1);
+    else port = findOpenPortIn(sk, low, half, pass === 1) || findOpenPortIn(sk, half, end, pass === 1);
+    if (port !== 0) return port;
+  }
+  return 0;
+}
+
+/** The same for ports from `low` up to, not including, `end`. */
+function findOpenPortIn(sk: Sock, low: number, end: number, relax: boolean): number {
   const net = sk.net;
-  const [low, high] = inetSkGetLocalPortRange(net, sk);
-  let remaining = high + 1 - low;
+  let remaining = end - low;
   if (remaining > 1) remaining &= ~1;
-  let offset = net.kernel.random.u32() % remaining;
-  offset |= 1;
-  for (let pass = 0; pass < 2; pass++) {
-    for (let i = pass; i < remaining; i += 2) {
-      let port = low + offset + i;
-      while (port > high) port -= remaining;
-      if (port < low || inetIsLocalReservedPort(net, port)) continue;
+  const offset = (net.kernel.random.u32() % remaining) | 1;
+  for (let parity = 0; parity < 2; parity++) {
+    let port = low + offset - parity;
+    for (let i = 0; i < remaining; i += 2, port += 2) {
+      if (port >= end) port -= remaining;
+      if (inetIsLocalReservedPort(net, port)) continue;
       const tb = net.tcpHashinfo.bhash.get(port);
-      if (tb === undefined || tb.owners.size === 0 || !bindConflict(sk, tb, false)) return port;
+      if (tb === undefined || tb.owners.size === 0 || !bindConflict(sk, tb, relax, false)) return port;
     }
   }
   return 0;
@@ -455,7 +473,10 @@ function findOpenPort(sk: Sock): number {
 export function inetListenConflict(sk: Sock): number {
   const tb = (sk as InetConnectionSock).icskBindHash as InetBindBucket | null;
   if (tb === null) return 0;
-  return bindConflict(sk, tb, true) ? 1 : 0;
+  if (portConflict(sk as InetConnectionSock, tb)) return 1;
+  // A port that somebody listens on is no longer free for SO_REUSEADDR.
+  updateFastreuse(tb, sk);
+  return 0;
 }
 
 /** Every sock of a namespace's tables (ss, teardown). */

@@ -101,6 +101,7 @@ import {
   TCP_MSS_DEFAULT,
   TCP_NEW_SYN_RECV,
   TCP_NO_QUEUE,
+  TCP_RECV_QUEUE,
   TCP_SEND_QUEUE,
   TCP_SYN_RECV,
   TCP_SYN_SENT,
@@ -230,7 +231,7 @@ import {
   tcpWmemFreeSkb,
   tcpWriteQueueEmpty,
 } from "./tcp_h.ts";
-import { tcpClearRetrans, tcpDataReady, tcpRcvSpaceAdjust } from "./tcp_input.ts";
+import { tcpClearRetrans, tcpDataReady, tcpRcvSpaceAdjust, tcpSendRcvq } from "./tcp_input.ts";
 import { tcpTimeWait } from "./tcp_minisocks.ts";
 import {
   __tcpPushPendingFrames,
@@ -248,6 +249,7 @@ import {
 import { tcpRateCheckAppLimited } from "./tcp_rate.ts";
 import type { TcpSackBlock } from "./tcp_sock.ts";
 import {
+  TCPCB_REPAIRED,
   TcpFastopenRequest,
   TcpOptionsReceived,
   TcpSock,
@@ -255,6 +257,7 @@ import {
   tcpSkbEndSeq,
   tcpSkbFlags,
   tcpSkbPcountSet,
+  tcpSkbSacked,
   tcpSkbSeq,
   tcpSkbSetCbFlags,
   tcpSkbSetEndSeq,
@@ -663,6 +666,11 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
   tcpRateCheckAppLimited(sk);
   const connected = streamConnected(sk);
   if (connected !== 0) return tcpSendmsgEnd(sk, msg, 0, tsflags, uarg, connected);
+  if (sk.repair) {
+    // TCP_REPAIR: the bytes were received, or sent, by an earlier incarnation of the connection.
+    if (sk.repairQueue === TCP_RECV_QUEUE) return tcpSendRcvq(sk, msg, size);
+    if (sk.repairQueue === TCP_NO_QUEUE) return tcpSendmsgEnd(sk, msg, 0, tsflags, uarg, -EINVAL);
+  }
   if (sockcErr !== 0) return tcpSendmsgEnd(sk, msg, 0, tsflags, uarg, sockcErr);
 
   let copied = 0;
@@ -705,6 +713,8 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
       }
       tcpSkbEntail(sk, skb);
       copy = sizeGoal;
+      // Nobody knows when it was sent: no RTT is measured by it.
+      if (sk.repair) tcpSkbSetSacked(skb, tcpSkbSacked(skb) | TCPCB_REPAIRED);
     }
 
     if (copy > msg.count) copy = msg.count;
@@ -762,7 +772,7 @@ export function tcpSendmsgLocked(sk: TcpSock, msg: Msghdr, size: number): number
       if (flags & MSG_EOR) tcpSkbSetCbFlags(skb, tcpSkbCbFlags(skb) | TCPCB_FLAG_EOR);
       break;
     }
-    if (skbLen(skb) < sizeGoal || (flags & MSG_OOB) !== 0) continue;
+    if (skbLen(skb) < sizeGoal || (flags & MSG_OOB) !== 0 || sk.repair) continue;
     if (forcedPush(sk)) {
       tcpMarkPush(sk, skb);
       __tcpPushPendingFrames(sk, mssNow, TCP_NAGLE_PUSH);

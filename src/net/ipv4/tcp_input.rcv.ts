@@ -853,7 +853,7 @@ export function tcpSendRcvq(sk: TcpSock, msg: Msghdr, size: number): number {
       consumeSkb(skb);
       return left === size ? -ENOMEM : size - left;
     }
-    if (msgIterCopyTo(skbPut(skb, chunk), msg, chunk) < chunk) {
+    if (msgIterCopyTo(skbPut(skb, chunk), msg, chunk) !== 0) {
       consumeSkb(skb);
       return left === size ? -EFAULT : size - left;
     }

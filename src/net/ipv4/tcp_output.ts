@@ -61,6 +61,7 @@ import {
   TCP_CA_Open,
   TCP_CA_Recovery,
   TCP_CLOSE,
+  TCP_SEND_QUEUE,
   TCPF_CLOSE_WAIT,
   TCPF_CLOSING,
   TCPF_ESTABLISHED,
@@ -912,6 +913,17 @@ export function tcpWriteXmit(sk: TcpSock, mssNow: number, nonagle: number, pushO
   const maxSegs = tcpTsoSegs(sk, mssNow);
   let skb = 0;
   while ((skb = tcpSendHead(sk)) !== 0) {
+    if (sk.repair && sk.repairQueue === TCP_SEND_QUEUE) {
+      // TCP_REPAIR: it was sent before; its retransmission timer starts now.
+      sk.tcpWstampNs = sk.tcpClockCache;
+      f64[(skb + SKB_TSTAMP) >>> 3] = sk.tcpWstampNs;
+      tcpSetSkbTsoSegs(skb, mssNow);
+      tcpEventNewDataSent(sk, skb);
+      tcpMinshallUpdate(sk, mssNow, skb);
+      sentPkts += tcpSkbPcount(skb);
+      if (pushOne !== 0) break;
+      continue;
+    }
     if (tcpPacingCheck(sk)) break;
 
     let cwndQuota = tcpCwndTest(sk, skb);

@@ -1,7 +1,7 @@
 /** TCP's socket options and TCP_INFO (the kernel keeps them in tcp.c). */
 
 import { CAP_NET_ADMIN, nsCapable } from "../../kernel/capability.ts";
-import { EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
+import { EFBIG, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { INET_ECN_CE, INET_ECN_ECT_0, INET_ECN_ECT_1 } from "../../uapi/ip.ts";
 import { SOL_TCP } from "../../uapi/socket.ts";
 import {
@@ -26,13 +26,25 @@ import {
   TCP_MAXSEG,
   TCP_MD5SIG,
   TCP_MD5SIG_EXT,
+  TCP_NO_QUEUE,
   TCP_NODELAY,
   TCP_NOTSENT_LOWAT,
+  TCP_QUEUE_SEQ,
+  TCP_QUEUES_NR,
   TCP_QUICKACK,
+  TCP_RECV_QUEUE,
+  TCP_REPAIR,
+  TCP_REPAIR_OFF,
+  TCP_REPAIR_OFF_NO_WP,
+  TCP_REPAIR_ON,
+  TCP_REPAIR_OPTIONS,
+  TCP_REPAIR_QUEUE,
+  TCP_REPAIR_WINDOW,
   TCP_RTO_MAX_MS,
   TCP_RTO_MIN_US,
   TCP_SAVE_SYN,
   TCP_SAVED_SYN,
+  TCP_SEND_QUEUE,
   TCP_SYNCNT,
   TCP_THIN_DUPACK,
   TCP_THIN_LINEAR_TIMEOUTS,
@@ -55,17 +67,21 @@ import {
   TCPI_OPT_TFO_CHILD,
   TCPI_OPT_TIMESTAMPS,
   TCPI_OPT_WSCALE,
+  TCPOPT_MSS,
+  TCPOPT_SACK_PERM,
+  TCPOPT_TIMESTAMP,
+  TCPOPT_WINDOW,
 } from "../../uapi/tcp.ts";
 import { SOCK_MIN_RCVBUF } from "../core/netns_core.ts";
 import type { ErrBox, OptVal, Sock } from "../core/sock.ts";
-import { SOCK_KEEPOPEN, sockFlag } from "../core/sock.ts";
+import { SK_FORCE_REUSE, SK_NO_REUSE, SOCK_KEEPOPEN, sockFlag } from "../core/sock.ts";
 import {
   inetCskEnterPingpongMode,
   inetCskExitPingpongMode,
   inetCskResetKeepaliveTimer,
 } from "./inet_connection_sock.ts";
 import { ICSK_ACK_PUSHED, ICSK_ACK_SCHED } from "./inet_sock.ts";
-import { seqSub } from "./seq.ts";
+import { after, seq, seqAdd, seqRaw, seqSub } from "./seq.ts";
 import { tcpCleanupRbuf } from "./tcp.ts";
 import { TCP_CA_NAME_MAX, tcpSetCongestionControl } from "./tcp_cong.ts";
 import { tcpEcnModeAccecn, tcpEcnModeAny, tcpEcnModePending, tcpEcnModeRfc3168 } from "./tcp_ecn.ts";
@@ -90,6 +106,7 @@ import {
   TCP_ECN_SEEN,
   TCP_FASTOPEN_KEY_LENGTH,
   TCP_FIN_TIMEOUT_MAX,
+  TCP_MAX_WSCALE,
   TCP_MIN_MSS,
   TCP_NAGLE_CORK,
   TCP_NAGLE_OFF,
@@ -97,17 +114,19 @@ import {
   TCP_RTO_MIN,
   TCP_TIMEOUT_MIN,
   TFO_CLIENT_ENABLE,
+  tcpClockMs,
   tcpJiffies32,
   tcpMinRtt,
   tcpMssClamp,
   tcpPushPendingFrames,
   tcpReceiveWindow,
+  tcpRtxQueueEmpty,
   tcpSetRto,
-  tcpTimeStampTs,
   usecsRoundJiffies,
 } from "./tcp_h.ts";
 import { tcpUpdatePacingRate } from "./tcp_input.ts";
 import { tcpV4ParseMd5Keys } from "./tcp_md5.ts";
+import { tcpMtupInit, tcpSendWindowProbe } from "./tcp_output.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
 const USEC_PER_SEC = 1_000_000;
@@ -192,6 +211,101 @@ function tcpEnableTxDelay(sk: TcpSock, val: number): number {
   return 0;
 }
 
+/** What TCP_REPAIR_WINDOW takes and gives (struct tcp_repair_window). */
+export interface TcpRepairWindow {
+  readonly sndWl1: number;
+  readonly sndWnd: number;
+  readonly maxWindow: number;
+  readonly rcvWnd: number;
+  readonly rcvWup: number;
+}
+
+/** One of what TCP_REPAIR_OPTIONS takes (struct tcp_repair_opt): an option's kind, and its value. */
+export interface TcpRepairOpt {
+  readonly optCode: number;
+  readonly optVal: number;
+}
+
+/** TCP_REPAIR: the connection's state can be read and written, and nothing is sent; what ends it may ask the peer's window. */
+function tcpSetRepair(sk: TcpSock, val: number): number {
+  // tcp_can_repair_sock
+  if (!nsCapable(sk.net, CAP_NET_ADMIN) || sk.skcState === TCP_LISTEN) return -EPERM;
+  if (val === TCP_REPAIR_ON) {
+    sk.repair = true;
+    sk.skcReuse = SK_FORCE_REUSE;
+    sk.repairQueue = TCP_NO_QUEUE;
+    return 0;
+  }
+  if (val !== TCP_REPAIR_OFF && val !== TCP_REPAIR_OFF_NO_WP) return -EINVAL;
+  sk.repair = false;
+  sk.skcReuse = SK_NO_REUSE;
+  if (val === TCP_REPAIR_OFF) tcpSendWindowProbe(sk);
+  return 0;
+}
+
+/** TCP_QUEUE_SEQ: where the queue begins that TCP_REPAIR_QUEUE has chosen; before the connection. */
+function tcpSetQueueSeq(sk: TcpSock, val: number): number {
+  if (sk.skcState !== TCP_CLOSE) return -EPERM;
+  switch (sk.repairQueue) {
+    case TCP_SEND_QUEUE:
+      if (!tcpRtxQueueEmpty(sk)) return -EPERM;
+      sk.writeSeq = seq(val);
+      return 0;
+    case TCP_RECV_QUEUE:
+      if (sk.rcvNxt !== sk.copiedSeq) return -EPERM;
+      sk.rcvNxt = seq(val);
+      sk.copiedSeq = seq(val);
+      return 0;
+    default:
+      return -EINVAL;
+  }
+}
+
+/** tcp_repair_options_est: what the handshake had agreed on. */
+function tcpRepairOptionsEst(sk: TcpSock, opts: readonly TcpRepairOpt[]): number {
+  for (const { optCode, optVal } of opts) {
+    switch (optCode) {
+      case TCPOPT_MSS:
+        sk.rxOpt.mssClamp = optVal & 0xffff;
+        tcpMtupInit(sk);
+        break;
+      case TCPOPT_WINDOW: {
+        const sndWscale = optVal & 0xffff;
+        const rcvWscale = optVal >>> 16;
+        if (sndWscale > TCP_MAX_WSCALE || rcvWscale > TCP_MAX_WSCALE) return -EFBIG;
+        sk.rxOpt.sndWscale = sndWscale;
+        sk.rxOpt.rcvWscale = rcvWscale;
+        sk.rxOpt.wscaleOk = true;
+        break;
+      }
+      case TCPOPT_SACK_PERM:
+        if (optVal !== 0) return -EINVAL;
+        sk.rxOpt.sackOk |= 1;
+        break;
+      case TCPOPT_TIMESTAMP:
+        if (optVal !== 0) return -EINVAL;
+        sk.rxOpt.tstampOk = true;
+        break;
+    }
+  }
+  return 0;
+}
+
+/** tcp_repair_set_window. */
+function tcpRepairSetWindow(sk: TcpSock, w: TcpRepairWindow): number {
+  if (!sk.repair) return -EPERM;
+  if (w.maxWindow < w.sndWnd) return -EINVAL;
+  if (after(seq(w.sndWl1), seqAdd(sk.rcvNxt, w.rcvWnd))) return -EINVAL;
+  if (after(seq(w.rcvWup), sk.rcvNxt)) return -EINVAL;
+  sk.sndWl1 = seq(w.sndWl1);
+  sk.sndWnd = w.sndWnd;
+  sk.maxWindow = w.maxWindow;
+  sk.rcvWnd = w.rcvWnd;
+  sk.rcvWup = seq(w.rcvWup);
+  sk.rcvMwndSeq = seqAdd(sk.rcvWup, w.rcvWnd);
+  return 0;
+}
+
 /** TCP_KEEPIDLE: restarts the clock from the last segment of the peer. */
 function tcpSockSetKeepidle(sk: TcpSock, seconds: number): number {
   if (seconds < 1 || seconds > MAX_TCP_KEEPIDLE) return -EINVAL;
@@ -242,6 +356,15 @@ export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval:
     if (typeof optval !== "string" || optval.length < 1) return -EINVAL;
     const name = optval.slice(0, TCP_CA_NAME_MAX - 1);
     return tcpSetCongestionControl(sk, name, true, nsCapable(sk.net, CAP_NET_ADMIN));
+  }
+  if (optname === TCP_REPAIR_OPTIONS) {
+    if (!sk.repair || !Array.isArray(optval)) return -EINVAL;
+    if (sk.skcState !== TCP_ESTABLISHED || sk.bytesSent !== 0) return -EPERM;
+    return tcpRepairOptionsEst(sk, optval as TcpRepairOpt[]);
+  }
+  if (optname === TCP_REPAIR_WINDOW) {
+    if (typeof optval !== "object") return sk.repair ? -EINVAL : -EPERM;
+    return tcpRepairSetWindow(sk, optval as TcpRepairWindow);
   }
   if (typeof optval !== "number") return -EINVAL;
   const val = optval | 0;
@@ -314,8 +437,17 @@ export function tcpSetsockopt(sk0: Sock, level: number, optname: number, optval:
       return 0;
     case TCP_TIMESTAMP:
       if (!sk.repair) return -EPERM;
-      sk.tsoffset = (val - tcpTimeStampTs(sk)) >>> 0;
+      sk.tsoffset = (val - tcpClockMs()) >>> 0;
       return 0;
+    case TCP_REPAIR:
+      return tcpSetRepair(sk, val);
+    case TCP_REPAIR_QUEUE:
+      if (!sk.repair) return -EPERM;
+      if (val < 0 || val >= TCP_QUEUES_NR) return -EINVAL;
+      sk.repairQueue = val;
+      return 0;
+    case TCP_QUEUE_SEQ:
+      return tcpSetQueueSeq(sk, val);
     case TCP_NOTSENT_LOWAT:
       sk.notsentLowat = val >>> 0;
       sk.skWriteSpace(sk);
@@ -401,7 +533,29 @@ export function tcpGetsockopt(sk0: Sock, level: number, optname: number, err: Er
     case TCP_FASTOPEN_NO_COOKIE:
       return sk.fastopenNoCookie ? 1 : 0;
     case TCP_TIMESTAMP:
-      return (tcpTimeStampTs(sk) + sk.tsoffset) >>> 0;
+      // Bit 0 would say that it counts microseconds.
+      return ((tcpClockMs() + sk.tsoffset) & ~1) >>> 0;
+    case TCP_REPAIR:
+      return sk.repair ? 1 : 0;
+    case TCP_REPAIR_QUEUE:
+      if (!sk.repair) err.value = -EINVAL;
+      return sk.repairQueue;
+    case TCP_QUEUE_SEQ:
+      if (sk.repairQueue === TCP_SEND_QUEUE) return seqRaw(sk.writeSeq);
+      if (sk.repairQueue === TCP_RECV_QUEUE) return seqRaw(sk.rcvNxt);
+      err.value = -EINVAL;
+      return 0;
+    case TCP_REPAIR_WINDOW: {
+      if (!sk.repair) err.value = -EPERM;
+      const w: TcpRepairWindow = {
+        sndWl1: seqRaw(sk.sndWl1),
+        sndWnd: sk.sndWnd,
+        maxWindow: sk.maxWindow,
+        rcvWnd: sk.rcvWnd,
+        rcvWup: seqRaw(sk.rcvWup),
+      };
+      return w;
+    }
     case TCP_NOTSENT_LOWAT:
       return sk.notsentLowat;
     case TCP_INQ:
