@@ -1,7 +1,7 @@
 /** Initial sequence numbers and timestamp offsets that nobody outside can guess (RFC 6528, RFC 7323 §5.4). */
 
 import { kernel } from "../../kernel/kernel.ts";
-import { siphash_2u32, siphash_3u32 } from "../../kernel/siphash.ts";
+import { siphash_3u32 } from "../../kernel/siphash.ts";
 import type { Net, PernetOperations } from "./net_namespace.ts";
 import { registerPernetSubsys } from "./net_namespace.ts";
 
@@ -34,14 +34,14 @@ export function secureSeqInit(): void {
   registerPernetSubsys(secureSeqNetOps);
 }
 
-/** secure_tcp_seq: ISN = M + F(connection, secret), M a timer of 4 microseconds (RFC 6528 §3). */
+/** secure_tcp_seq_and_ts_off: ISN = M + F(connection, secret), M a timer of 64 ns (RFC 6528 §3). */
 export function secureTcpSeq(net: Net, saddr: number, daddr: number, sport: number, dport: number): number {
   const hash = siphash_3u32(saddr, daddr, ((sport << 16) | dport) >>> 0, net.netSecret);
-  return (hash + Math.floor(kernel.now / 4)) >>> 0;
+  return (hash + Math.floor((kernel.now * 1000) / 64)) >>> 0;
 }
 
-/** secure_tcp_ts_off: added to every TSval of a pair of hosts; 0 when tcp_timestamps is 2 (no random offset). */
-export function secureTcpTsOff(net: Net, saddr: number, daddr: number): number {
+/** The same for the timestamp offset of a connection; 0 when tcp_timestamps is 2 (no random offset). */
+export function secureTcpTsOff(net: Net, saddr: number, daddr: number, sport: number, dport: number): number {
   if (net.ipv4.sysctlTcpTimestamps !== 1) return 0;
-  return siphash_2u32(saddr, daddr, net.tsSecret) >>> 0;
+  return siphash_3u32(saddr, daddr, ((sport << 16) | dport) >>> 0, net.tsSecret) >>> 0;
 }

@@ -3,7 +3,7 @@
 import { kernel } from "../../kernel/kernel.ts";
 import { netIncStats } from "../../kernel/mib.ts";
 import type { TimerList } from "../../kernel/timer.ts";
-import { delTimer, modTimer, timerPending, timerSetup } from "../../kernel/timer.ts";
+import { delTimer, modTimer, timerSetup } from "../../kernel/timer.ts";
 import { LINUX_MIB_TIMEWAITED, LINUX_MIB_TIMEWAITKILLED } from "../../uapi/linux_mib.ts";
 import { TCP_TIME_WAIT } from "../../uapi/tcp.ts";
 import type { Net } from "../core/net_namespace.ts";
@@ -48,9 +48,7 @@ export function inetTwskAlloc(sk: InetConnectionSock, state: number): TcpTimewai
 }
 
 function twTimerHandler(t: TimerList): void {
-  const tw = t.data as TcpTimewaitSock;
-  netIncStats(tw.net, LINUX_MIB_TIMEWAITED);
-  inetTwskKill(tw);
+  inetTwskKill(t.data as TcpTimewaitSock);
 }
 
 /** inet_twsk_kill: out of the tables, its port given back. */
@@ -82,22 +80,23 @@ export function inetTwskHashdanceSchedule(tw: TcpTimewaitSock, sk: InetConnectio
   inetTwskSchedule(tw, timeoUs);
 }
 
-/** inet_twsk_schedule: (re)arms the timer; `timeoUs` in microseconds from now, rounded up to a jiffy. */
+/** Up to this long (microseconds) it is not TIME_WAIT's full time: counted as killed. */
+const TW_KILL_TIME = 4_000_000;
+
+/** inet_twsk_schedule: arms the timer; `timeoUs` in microseconds from now. What it will be is counted already. */
 export function inetTwskSchedule(tw: TcpTimewaitSock, timeoUs: number): void {
+  netIncStats(tw.net, timeoUs <= TW_KILL_TIME ? LINUX_MIB_TIMEWAITKILLED : LINUX_MIB_TIMEWAITED);
   modTimer(tw.twTimer, kernel.now + timeoUs);
 }
 
-/** inet_twsk_reschedule: as schedule, and counts as activity. */
+/** inet_twsk_reschedule. */
 export function inetTwskReschedule(tw: TcpTimewaitSock, timeoUs: number): void {
-  inetTwskSchedule(tw, timeoUs);
+  modTimer(tw.twTimer, kernel.now + timeoUs);
 }
 
 /** inet_twsk_deschedule_put: ends TIME_WAIT now (the four-tuple is reused, or a RST assassinated it). */
 export function inetTwskDeschedulePut(tw: TcpTimewaitSock): void {
-  if (timerPending(tw.twTimer)) {
-    delTimer(tw.twTimer);
-    netIncStats(tw.net, LINUX_MIB_TIMEWAITKILLED);
-  }
+  delTimer(tw.twTimer);
   inetTwskKill(tw);
 }
 

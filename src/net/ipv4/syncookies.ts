@@ -180,7 +180,7 @@ function cookieTcpCheck(sk: TcpSock, skb: number): RequestSock | null {
   tcpParseOptions(net, skb, opt, 0, null);
   let tsOff = 0;
   if (opt.sawTstamp && opt.rcvTsecr !== 0) {
-    tsOff = secureTcpTsOff(net, ipHdrDaddr(iph), ipHdrSaddr(iph));
+    tsOff = secureTcpTsOff(net, ipHdrDaddr(iph), ipHdrSaddr(iph), thDest(th), thSource(th));
     opt.rcvTsecr = (opt.rcvTsecr - tsOff) >>> 0;
   }
   if (!cookieTimestampDecode(net, opt)) return null;
@@ -211,7 +211,8 @@ function cookieTcpCheck(sk: TcpSock, skb: number): RequestSock | null {
   req.tsOff = tsOff;
   req.snt_synack = 0;
   req.synTos = tcpSkbDsfield(skb);
-  req.txhash = net.kernel.random.u32() | 1;
+  // As that of the SYN-ACK was: both take the same way.
+  req.txhash = req.sntIsn;
   // The options of the SYN were thrown away; the ACK hopefully has them again (RFC 1122 §4.2.3.8).
   req.ireqOpt = tcpV4SaveOptions(net, skb);
   return req;

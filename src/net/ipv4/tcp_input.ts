@@ -11,7 +11,7 @@
 import { bugOn } from "../../kernel/bug.ts";
 import { netIncStats, tcpIncStats } from "../../kernel/mib.ts";
 import { dv, u8 } from "../../mm/mem.ts";
-import { skbLen, skbNext, skbTruesize } from "../../mm/skb.ts";
+import { skbLen, skbMacHeader, skbMacHeaderWasSet, skbNext, skbTruesize } from "../../mm/skb.ts";
 import {
   SKB_DROP_REASON_NOT_SPECIFIED,
   SKB_DROP_REASON_PKT_TOO_SMALL,
@@ -1237,22 +1237,23 @@ function tcpOpenreqInit(req: RequestSock, rxOpt: TcpOptionsReceived, skb: number
   req.irMark = sk.skMark;
 }
 
-/** tcp_reqsk_record_syn: TCP_SAVE_SYN: 1 = IP and TCP headers. */
+/** tcp_reqsk_record_syn: TCP_SAVE_SYN: 1 = the IP and TCP headers, 2 = the link layer's, too. */
 function tcpReqskRecordSyn(sk: TcpSock, req: RequestSock, skb: number): void {
   if (sk.saveSyn === 0) return;
-  const iph = ipHdr(skb);
-  const len = tcpHdr(skb) - iph + thDoff(tcpHdr(skb)) * 4;
+  const from = sk.saveSyn === 2 && skbMacHeaderWasSet(skb) ? skbMacHeader(skb) : ipHdr(skb);
+  const len = tcpHdr(skb) - from + thDoff(tcpHdr(skb)) * 4;
   const saved = new Uint8Array(len);
-  for (let i = 0; i < len; i++) saved[i] = u8[iph + i] as number;
+  for (let i = 0; i < len; i++) saved[i] = u8[from + i] as number;
   req.savedSyn = saved;
 }
 
 /** tcp_syn_flood_action: counts that the SYN queue is full. True if a SYN cookie answers (tcp_syncookies). */
 function tcpSynFloodAction(sk: TcpSock): boolean {
-  const cookies = sk.net.ipv4.sysctlTcpSyncookies !== 0;
-  netIncStats(sk.net, cookies ? LINUX_MIB_TCPREQQFULLDOCOOKIES : LINUX_MIB_TCPREQQFULLDROP);
-  sk.icskAcceptQueue.synfloodWarned = true;
-  return cookies;
+  const mode = sk.net.ipv4.sysctlTcpSyncookies;
+  netIncStats(sk.net, mode !== 0 ? LINUX_MIB_TCPREQQFULLDOCOOKIES : LINUX_MIB_TCPREQQFULLDROP);
+  // Always on (2) is no flood.
+  if (mode !== 2) sk.icskAcceptQueue.synfloodWarned = true;
+  return mode !== 0;
 }
 
 const reqOpt: TcpOptionsReceived = new TcpOptionsReceived();
@@ -1295,6 +1296,9 @@ export function tcpConnRequest(rskOps: RequestSockOps, afOps: TcpRequestSockOps,
   opt.tstampOk = opt.sawTstamp;
   tcpOpenreqInit(req, opt, skb, sk);
   req.noSrccheck = sk.transparent;
+  // The cookie is the hash, too: what is made of it later takes the same way.
+  if (wantCookie) isn = cookieV4InitSequence(sk, skb, req);
+  req.txhash = wantCookie ? isn : net.kernel.random.u32() | 1;
 
   const dst = afOps.routeReq(sk, skb, reqFl, req);
   if (dst === null) {
@@ -1318,12 +1322,9 @@ export function tcpConnRequest(rskOps: RequestSockOps, afOps: TcpRequestSockOps,
     isn = afOps.initSeq(sk, skb);
   }
   tcpEcnCreateRequest(req, skb, sk, dst);
-  if (wantCookie) {
-    isn = cookieV4InitSequence(sk, skb, req);
-    if (!opt.tstampOk) req.ecnOk = false;
-  }
+  // Without timestamps nothing remembers that ECN was agreed on.
+  if (wantCookie && !opt.tstampOk) req.ecnOk = false;
   req.sntIsn = isn;
-  req.txhash = net.kernel.random.u32() | 1;
   req.synTos = tcpSkbDsfield(skb);
   tcpOpenreqInitRwin(req, sk, dst);
   if (wantCookie) {

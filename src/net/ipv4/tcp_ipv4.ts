@@ -743,7 +743,7 @@ export function tcpV4Connect(sk: Sock, addr: SockAddr): number {
         if (seqRaw(tp.writeSeq) === 0) {
           tp.writeSeq = seq(secureTcpSeq(net, tp.inetSaddr, tp.skcDaddr, tp.inetSport, origDport));
         }
-        tp.tsoffset = secureTcpTsOff(net, tp.inetSaddr, tp.skcDaddr);
+        tp.tsoffset = secureTcpTsOff(net, tp.inetSaddr, tp.skcDaddr, tp.inetSport, origDport);
       }
       tp.inetId = net.kernel.random.u32() & 0xffff;
       if (tcpFastopenDeferConnect(tp)) return 0;
@@ -837,6 +837,10 @@ export function tcpV4Err(skb: number, info: number): number {
   }
   if (sk.skcState === TCP_CLOSE) return 0;
   const tp = sk as TcpSock;
+  if (tp.minTtl !== 0 && ipHdrTtl(iph) < tp.minTtl) {
+    netIncStats(net, LINUX_MIB_TCPMINTTLDROP);
+    return 0;
+  }
   // SND.UNA of a Fast Open child is behind its SYN-ACK already, which is what the error may be about.
   const fastopen = tp.fastopenRsk;
   const sndUna = fastopen !== null ? seq(fastopen.sntIsn) : tp.sndUna;
@@ -879,13 +883,12 @@ export function tcpV4Err(skb: number, info: number): number {
   const accepted = fastopen !== null && fastopen.sk === null;
   if ((sk.skcState === TCP_SYN_SENT || sk.skcState === TCP_SYN_RECV) && !accepted) {
     // RFC 9293 §3.9.2.2: nothing is established yet, so the error is hard.
-    if (tp.recverr) ipIcmpError(sk, skb, err, thDest(th), info, th);
+    ipIcmpError(sk, skb, err, thDest(th), info, th);
     tcpDoneWithError(sk, err);
     return 0;
   }
   // An established connection survives it (soft error), unless the user wants to hear of it.
   if (tp.recverr) {
-    ipIcmpError(sk, skb, err, thDest(th), info, th);
     sk.skErr = err;
     sk.skErrorReport(sk);
   } else {
@@ -924,7 +927,8 @@ function tcpV4InitSeq(sk: Sock, skb: number): number {
 
 function tcpV4InitTsOff(sk: Sock, skb: number): number {
   const iph = ipHdr(skb);
-  return secureTcpTsOff(sk.net, ipHdrDaddr(iph), ipHdrSaddr(iph));
+  const th = tcpHdr(skb);
+  return secureTcpTsOff(sk.net, ipHdrDaddr(iph), ipHdrSaddr(iph), thDest(th), thSource(th));
 }
 
 const synackFl: FlowI4 = new FlowI4();
