@@ -225,6 +225,7 @@ import {
 import {
   checkReqDrop,
   TCP_TW_ACK,
+  TCP_TW_ACK_OOW,
   TCP_TW_RST,
   TCP_TW_SYN,
   tcpCaOpenreqChild,
@@ -445,18 +446,20 @@ function tcpV4TimeWait(tw: TcpTimewaitSock, skb: number, iph: number, th: number
   }
   const dev = skbDev(skb);
   twDrop.value = SKB_DROP_REASON_NOT_SPECIFIED;
-  switch (tcpTimewaitStateProcess(tw, skb, twIsn, twDrop)) {
+  const status = tcpTimewaitStateProcess(tw, skb, twIsn, twDrop);
+  switch (status) {
     case TCP_TW_SYN: {
       const sk = __inetLookupListener(dev.net, ipHdrSaddr(iph), thSource(th), ipHdrDaddr(iph), thDest(th), dev.ifindex);
       if (sk !== null) {
         inetTwskDeschedulePut(tw);
         return sk;
       }
-      tcpV4TimewaitAck(tw, skb);
+      tcpV4TimewaitAck(tw, skb, status);
       break;
     }
     case TCP_TW_ACK:
-      tcpV4TimewaitAck(tw, skb);
+    case TCP_TW_ACK_OOW:
+      tcpV4TimewaitAck(tw, skb, status);
       break;
     case TCP_TW_RST:
       tcpV4SendReset(tw, skb);
@@ -620,8 +623,11 @@ function tcpV4SendAck(
   tcpIncStats(sk.net, TCP_MIB_OUTSEGS);
 }
 
-/** tcp_v4_timewait_ack. */
-function tcpV4TimewaitAck(tw: TcpTimewaitSock, skb: number): void {
+/**
+ * tcp_v4_timewait_ack. What answers a segment out of the window is not ECT (RFC 3168 §6.1.4); other ACKs stay in the queue
+ * that the connection's packets were in.
+ */
+function tcpV4TimewaitAck(tw: TcpTimewaitSock, skb: number, status: number): void {
   tcpV4SendAck(
     tw,
     skb,
@@ -631,7 +637,7 @@ function tcpV4TimewaitAck(tw: TcpTimewaitSock, skb: number): void {
     (tcpClockTs() + tw.twTsOffset) >>> 0,
     tw.twTsRecent,
     tw.skcBoundDevIf,
-    tw.twTos,
+    status === TCP_TW_ACK_OOW ? tw.twTos & ~INET_ECN_MASK : tw.twTos,
     tw.twMd5Key,
   );
 }
@@ -648,7 +654,7 @@ function tcpV4ReqskSendAck(sk: Sock, skb: number, req: RequestSock): void {
     (tcpClockTs() + req.tsOff) >>> 0,
     req.tsRecent,
     0,
-    ipHdrTos(ipHdr(skb)),
+    ipHdrTos(ipHdr(skb)) & ~INET_ECN_MASK,
     tcpMd5DoLookup(sk as TcpSock, ipHdrSaddr(ipHdr(skb))),
   );
 }

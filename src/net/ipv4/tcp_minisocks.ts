@@ -113,6 +113,8 @@ export const TCP_TW_RST = 1;
 export const TCP_TW_ACK = 2;
 /** A new connection may begin, from `isn`. */
 export const TCP_TW_SYN = 3;
+/** TCP_TW_ACK, for a segment that is out of the window. */
+export const TCP_TW_ACK_OOW = 4;
 
 /** tcp_in_window: RFC 9293 §3.10.7.4 for a segment [seq, endSeq) and the window [sWin, eWin). */
 function tcpInWindow(s: Seq, endSeq: Seq, sWin: Seq, eWin: Seq): boolean {
@@ -128,7 +130,7 @@ function tcpTimewaitCheckOowRateLimit(tw: TcpTimewaitSock, skb: number, mibIdx: 
   twStamp.lastOowAckTime = tw.twLastOowAckTime;
   const limited = tcpOowRateLimited(tw.net, skb, mibIdx, twStamp);
   tw.twLastOowAckTime = twStamp.lastOowAckTime;
-  return limited ? TCP_TW_SUCCESS : TCP_TW_ACK;
+  return limited ? TCP_TW_SUCCESS : TCP_TW_ACK_OOW;
 }
 
 const tmpOpt: TcpOptionsReceived = new TcpOptionsReceived();
