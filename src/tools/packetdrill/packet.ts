@@ -65,7 +65,14 @@ export interface IpInfo {
   ttl: number;
 }
 
+/** A header in front of the packet's own: what a tunnel would put there. */
+export type OuterHeader =
+  | { readonly kind: "ipv4"; readonly ip: IpInfo; readonly saddr: number; readonly daddr: number }
+  | { readonly kind: "gre" };
+
 export interface Packet {
+  /** The outermost first. */
+  outer: readonly OuterHeader[];
   ip: IpInfo;
   tcp: TcpPart | null;
   udp: UdpPart | null;
@@ -263,6 +270,22 @@ function ipv4Header(saddr: number, daddr: number, protocol: number, ip: IpInfo, 
 
 /** The IPv4 datagram of a packet, checksums and all. */
 export function encodePacket(p: Packet, saddr: number, daddr: number): Uint8Array {
+  let bytes = encodeInner(p, saddr, daddr);
+  let protocol = IPPROTO_IPIP;
+  for (const h of [...p.outer].reverse()) {
+    // GRE without options (RFC 2784 §2.1): what follows is IPv4.
+    const head = h.kind === "gre" ? GRE_IPV4 : ipv4Header(h.saddr, h.daddr, protocol, h.ip, bytes.length);
+    bytes = Uint8Array.from([...head, ...bytes]);
+    protocol = h.kind === "gre" ? IPPROTO_GRE : IPPROTO_IPIP;
+  }
+  return bytes;
+}
+
+const IPPROTO_IPIP = 4;
+const IPPROTO_GRE = 47;
+const GRE_IPV4: readonly number[] = [0, 0, 8, 0];
+
+function encodeInner(p: Packet, saddr: number, daddr: number): Uint8Array {
   const { tcp, udp, icmp } = p;
   let transport: number[];
   let protocol: number;
@@ -321,7 +344,16 @@ export function decodePacket(b: Uint8Array): Packet | null {
   if (b.length < 20 || (b[0] as number) >>> 4 !== 4) return null;
   const ihl = ((b[0] as number) & 15) * 4;
   const total = v.getUint16(2);
+  const gre = b[9] === IPPROTO_GRE && v.getUint32(ihl) === 0x0800;
+  if (b[9] === IPPROTO_IPIP || gre) {
+    const inner = decodePacket(b.subarray(ihl + (gre ? 4 : 0), total));
+    if (inner === null) return null;
+    const ip: IpInfo = { check: "tos", tos: b[1] as number, ttl: b[8] as number };
+    const own: OuterHeader = { kind: "ipv4", ip, saddr: v.getUint32(12), daddr: v.getUint32(16) };
+    return { ...inner, outer: gre ? [own, { kind: "gre" }, ...inner.outer] : [own, ...inner.outer] };
+  }
   const p: Packet = {
+    outer: [],
     ip: { check: "tos", tos: b[1] as number, ttl: b[8] as number },
     tcp: null,
     udp: null,
@@ -412,10 +444,16 @@ function formatIp(ip: IpInfo): string {
   return `[tos 0x${ip.tos.toString(16)}] `;
 }
 
+/** The headers in front, as a script writes them. */
+export function formatOuter(outer: readonly OuterHeader[]): string {
+  const dotted = (a: number): string => [a >>> 24, (a >>> 16) & 255, (a >>> 8) & 255, a & 255].join(".");
+  return outer.map((h) => (h.kind === "gre" ? "gre: " : `ipv4 ${dotted(h.saddr)} > ${dotted(h.daddr)}: `)).join("");
+}
+
 /** The packet as a script would write it. */
 export function formatPacket(p: Packet): string {
   const { tcp, udp, icmp } = p;
-  const ip = formatIp(p.ip);
+  const ip = formatOuter(p.outer) + formatIp(p.ip);
   if (tcp !== null) {
     const letters = FLAG_LETTERS.filter(([, bit]) => (tcp.flags & bit) !== 0).map(([letter]) => letter);
     const flags = letters.length === 0 ? "-" : letters.join("");

@@ -1,5 +1,6 @@
 /** The grammar of scripts: options, a first command, events, a last command. */
 
+import { inetAton } from "../../net/ipv4/inet_addr.ts";
 import {
   ICMP_DEST_UNREACH,
   ICMP_ECHO,
@@ -17,7 +18,7 @@ import {
 } from "../../uapi/icmp.ts";
 import type { Defines, Token, TokenType } from "./lexer.ts";
 import { lex, ScriptError } from "./lexer.ts";
-import type { IcmpPart, IpInfo, Packet, TcpOption } from "./packet.ts";
+import type { IcmpPart, IpInfo, OuterHeader, Packet, TcpOption } from "./packet.ts";
 import { encodeOptions, parseFlags } from "./packet.ts";
 
 export type Expr =
@@ -253,10 +254,9 @@ class Parser {
 
   #packet(): Action {
     const out = this.#next().text === ">";
-    if (this.#isWord("ipv4", "ipv6", "gre", "GREv0", "mpls"))
-      this.#fail(`${this.#peek.text}: encapsulated packets are not supported`);
+    const outer = this.#outer(out);
     const ip = this.#ipInfo(out);
-    const packet: Packet = { ip, tcp: null, udp: null, icmp: null, len: 0, saddr: 0, daddr: 0, zero: true };
+    const packet: Packet = { outer, ip, tcp: null, udp: null, icmp: null, len: 0, saddr: 0, daddr: 0, zero: true };
     if (this.#acceptWord("icmp")) {
       packet.icmp = this.#icmp();
       return { kind: "packet", out, packet, tuple: null };
@@ -272,6 +272,29 @@ class Parser {
     }
     this.#tcp(packet, tuple, out);
     return { kind: "packet", out, packet, tuple };
+  }
+
+  /** `ipv4 1.2.3.4 > 5.6.7.8:` and `gre:`, any number of them. */
+  #outer(out: boolean): OuterHeader[] {
+    const outer: OuterHeader[] = [];
+    for (;;) {
+      if (this.#acceptWord("ipv4")) {
+        const ip = this.#ipInfo(out);
+        const addr = (): number => inetAton(this.#need("ipv4", "an IPv4 address").text);
+        const saddr = addr();
+        this.#needChar(">");
+        const daddr = addr();
+        if (saddr < 0 || daddr < 0) this.#fail("an address is out of range");
+        outer.push({ kind: "ipv4", ip, saddr, daddr });
+      } else if (this.#acceptWord("gre")) {
+        if (outer.at(-1)?.kind !== "ipv4") this.#fail("gre: has no header around it");
+        if (!this.#isChar(":")) this.#fail("gre: only the header without options is supported");
+        outer.push({ kind: "gre" });
+      } else break;
+      this.#needChar(":");
+    }
+    if (this.#isWord("ipv6", "GREv0", "mpls")) this.#fail(`${this.#peek.text}: this encapsulation is not supported`);
+    return outer;
   }
 
   #ports(): [number, number] | null {

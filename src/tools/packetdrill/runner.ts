@@ -26,6 +26,7 @@ import {
   decodePacket,
   encodeEchoed,
   encodePacket,
+  formatOuter,
   formatPacket,
   TCP_ACK,
   TCP_AE,
@@ -685,6 +686,7 @@ class ScriptRun {
     if (ipCheck === "tos") check("tos", seen.ip.tos === wanted.ip.tos);
     else if (ipCheck === "ecn") check("ECN bits", (seen.ip.tos & 3) === wanted.ip.tos);
     else if (ipCheck === "ect01") check("ECN bits", (seen.ip.tos & 3) === 1 || (seen.ip.tos & 3) === 2);
+    check("headers in front", formatOuter(wanted.outer) === formatOuter(seen.outer));
     if (wanted.ip.ttl !== 0) check("ttl", seen.ip.ttl === wanted.ip.ttl);
     shown.ip.ttl = wanted.ip.ttl === 0 ? 0 : seen.ip.ttl;
     if (wanted.icmp !== null) {
