@@ -46,6 +46,7 @@ import type { EpollEvent } from "./eventpoll.ts";
 import { epollFromFd, sysEpollWait } from "./eventpoll.ts";
 import type { Pollfd } from "./socket.ts";
 import {
+  sockFromFile,
   sockfdSocket,
   sysAccept4,
   sysClose,
@@ -120,6 +121,18 @@ function sleepTimeout(t: TimerList): void {
   kernel.wake(t.data as Sleep);
 }
 
+/** One of `mask` is up on the socket. What waits on the error queue alone ends no wait but poll's. */
+function socketReady(sock: Socket, mask: number): boolean {
+  const up = sock.ops.poll(sock) & mask;
+  return (up & ~EPOLLERR) !== 0 || (up !== 0 && (sock.sk as Sock).skErr !== 0);
+}
+
+/** One of `mask` is up on the file. In kernel context. */
+function fileReady(file: File, mask: number): boolean {
+  const sock = sockFromFile(file);
+  return sock !== null ? socketReady(sock, mask) : (file.fOp.poll(file) & mask) !== 0;
+}
+
 /** Sleeps until one of `mask` is up on the socket, or the deadline. */
 async function waitSocket(k: Kernel, sock: Socket, mask: number, deadline: number, exclusive = false): Promise<void> {
   const sleep = new Sleep(mask);
@@ -127,7 +140,7 @@ async function waitSocket(k: Kernel, sock: Socket, mask: number, deadline: numbe
   k.enter();
   sleep.on(sock.waiters);
   // What came between the call that said EAGAIN and now woke nobody.
-  if (sock.released || (sock.ops.poll(sock) & mask) !== 0) sleep.wake(0);
+  if (sock.released || socketReady(sock, mask)) sleep.wake(0);
   else sleep.until(deadline);
   k.exit();
   await sleep.done;
@@ -483,7 +496,7 @@ async function waitFile(k: Kernel, file: File, mask: number): Promise<void> {
   const sleep = new Sleep(mask);
   k.enter();
   sleep.on(file.fOp.waitQueue(file));
-  if ((file.fOp.poll(file) & mask) !== 0) sleep.wake(0);
+  if (fileReady(file, mask)) sleep.wake(0);
   k.exit();
   await sleep.done;
   sleep.finish(k);
@@ -493,7 +506,7 @@ async function waitFile(k: Kernel, file: File, mask: number): Promise<void> {
 function spliceBlocker(net: Net, input: File, out: File, flags: number): File | null {
   const k = net.kernel;
   k.enter();
-  const readable = (input.fOp.poll(input) & READ_MASK) !== 0;
+  const readable = fileReady(input, READ_MASK);
   k.exit();
   const file = readable ? out : input;
   if ((file.fFlags & O_NONBLOCK) !== 0) return null;

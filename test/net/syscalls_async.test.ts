@@ -1,6 +1,7 @@
 /** The blocking calls: who wakes whom, timeouts in the machine's time, partial counts. */
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { sysPipe } from "../../src/fs/pipe.ts";
 import { poolFree } from "../../src/mm/pool.ts";
 import type { Net } from "../../src/net/core/net_namespace.ts";
 import type { SockAddr } from "../../src/net/core/sock.ts";
@@ -12,12 +13,14 @@ import {
   sysConnect,
   sysGetsockname,
   sysListen,
+  sysPoll,
   sysRecv,
   sysSend,
   sysSendto,
   sysSetsockopt,
   sysShutdown,
   sysSocket,
+  sysWrite,
 } from "../../src/net/socket.ts";
 import {
   sysAcceptAsync,
@@ -27,6 +30,7 @@ import {
   sysRecvAsync,
   sysRecvfromAsync,
   sysSendAsync,
+  sysSpliceAsync,
 } from "../../src/net/syscalls_async.ts";
 import { errnoName } from "../../src/uapi/errno.ts";
 import { POLLIN } from "../../src/uapi/poll.ts";
@@ -39,6 +43,7 @@ import {
   SO_RCVTIMEO,
   SO_SNDBUF,
   SO_SNDTIMEO,
+  SO_TIMESTAMPING,
   SOCK_NONBLOCK,
   SOL_SOCKET,
 } from "../../src/uapi/socket.ts";
@@ -75,6 +80,59 @@ async function within(us: number, promise: Promise<number>): Promise<number | st
     h.advance(Math.min(1000, end - h.clock.t));
   }
 }
+
+describe("the error queue", () => {
+  /** A connection over lo, both ends blocking. */
+  async function pair(): Promise<[number, number]> {
+    const l = sysSocket(net, 2, 1, 0);
+    sysBind(net, l, at(5000));
+    sysListen(net, l, 1);
+    const c = sysSocket(net, 2, 1, 0);
+    sysConnect(net, c, at(5000));
+    h.advance(1000);
+    return [c, sysAccept(net, l, null)];
+  }
+  /** SND and ACK stamps of every write: the queue is not empty while the calls below wait. */
+  const STAMPS = 0x2 | 0x10 | 0x80 | 0x200 | 0x800;
+
+  test("does not end the wait of a read", async () => {
+    const [c, s] = await pair();
+    sysSetsockopt(net, c, SOL_SOCKET, SO_TIMESTAMPING, STAMPS);
+    expect(sysSend(net, c, new Uint8Array(10), 10, 0)).toBe(10);
+    h.advance(50_000);
+    const fds = [{ fd: c, events: 0, revents: 0 }];
+    expect(sysPoll(net, fds)).toBe(1);
+    const read = sysRecvAsync(net, c, new Uint8Array(10), 10, 0);
+    expect(await within(50_000, read)).toBe("still waiting");
+    sysSend(net, s, new Uint8Array(3), 3, 0);
+    expect(await within(50_000, read)).toBe(3);
+  });
+
+  test("does not end the wait of a write, nor of a splice", async () => {
+    const [c, s] = await pair();
+    sysSetsockopt(net, c, SOL_SOCKET, SO_TIMESTAMPING, STAMPS);
+    sysSetsockopt(net, c, SOL_SOCKET, SO_SNDBUF, 5000);
+    expect(sysSend(net, c, new Uint8Array(10), 10, 0)).toBe(10);
+    h.advance(50_000);
+    const len = 4_000_000;
+    const write = sysSendAsync(net, c, new Uint8Array(len), len, 0);
+    expect(await within(50_000, write)).toBe("still waiting");
+    const fds: number[] = [];
+    sysPipe(net, fds);
+    sysWrite(net, fds[1] as number, new Uint8Array(10), 10);
+    const splice = sysSpliceAsync(net, fds[0] as number, null, c, null, 10, 0);
+    expect(await within(50_000, splice)).toBe("still waiting");
+    const buf = new Uint8Array(100_000);
+    let got = 0;
+    for (let i = 0; i < 2000 && got < len + 20; i++) {
+      got += Math.max(0, sysRecv(net, s, buf, buf.length, 0));
+      await within(1000, new Promise<number>(() => {}));
+    }
+    expect(got).toBe(len + 20);
+    expect(await within(1000, write)).toBe(len);
+    expect(await within(1000, splice)).toBe(10);
+  });
+});
 
 function udp(port: number, flags = 0): number {
   const fd = sysSocket(net, 2, 2 | flags, 0);

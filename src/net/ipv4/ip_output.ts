@@ -163,6 +163,7 @@ import {
   skbQueueTail,
   skbReserve,
   skbSetDev,
+  skbSetTstamp,
   skbSk,
   skbUarg,
 } from "../core/skbuff.ts";
@@ -1119,6 +1120,8 @@ function __ipMakeSkb(sk: Sock, fl4: FlowI4, queue: SkBuffHead, cork: InetCork): 
 
   skbSetPriority(skb, cork.priority);
   skbSetMark(skb, cork.mark);
+  // SCM_TXTIME: a qdisc that knows times (fq) keeps the packet until then.
+  if (cork.transmitTime !== 0) skbSetTstamp(skb, cork.transmitTime);
   skbDstSet(skb, rt);
   if (sk.skProtocol === IPPROTO_ICMP) {
     icmpOutCount(net, sk.skType === SOCK_RAW && !inet.hdrincl ? fl4.fl4IcmpType : u8[skbTransportHeader(skb)]);

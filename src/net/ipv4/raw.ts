@@ -82,6 +82,7 @@ import {
   skbSetMark,
   skbSetPriority,
   skbSetProtocol,
+  skbSetTstamp,
 } from "../core/skbuff.ts";
 import type { Msghdr, OptVal, Proto, Sock, SockAddr } from "../core/sock.ts";
 import {
@@ -456,6 +457,7 @@ function rawSendHdrinc(
   skbSetProtocol(skb, ETH_P_IP);
   skbSetPriority(skb, ipc.priority);
   skbSetMark(skb, ipc.mark);
+  if (ipc.transmitTime !== 0) skbSetTstamp(skb, ipc.transmitTime);
   skbDstSet(skb, rt);
   skbSetDev(skb, dev);
   skbResetNetworkHeader(skb);
