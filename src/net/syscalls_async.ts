@@ -27,6 +27,7 @@ import {
   MSG_WAITALL,
   SOCK_STREAM,
 } from "../uapi/socket.ts";
+import { SIOCATMARK } from "../uapi/sockios.ts";
 import { SPLICE_F_NONBLOCK } from "../uapi/splice.ts";
 import { TCPF_CLOSING, TCPF_FIN_WAIT1, TCPF_LAST_ACK, TCPF_SYN_RECV, TCPF_SYN_SENT } from "../uapi/tcp.ts";
 import type { Net } from "./core/net_namespace.ts";
@@ -311,6 +312,8 @@ async function recvLoop(
       if (n === 0 || done >= target || dontwait) return done;
       // A peek for more than there is looks again when more has come, or never will.
       if (peek && (sk.skShutdown & RCV_SHUTDOWN) !== 0) return done;
+      // Urgent data ends a read that has bytes, however many it wanted.
+      if (!peek && atMark(k, sock)) return done;
     } else if (n !== -EAGAIN) {
       if (done === 0) return n;
       // The bytes come first: the error stays for the next call.
@@ -323,6 +326,14 @@ async function recvLoop(
     await (peek && done > 0 ? waitChange(k, sock, deadline) : waitSocket(k, sock, READ_MASK | EPOLLPRI, deadline));
     if (sock.released) return done > 0 ? done : -EBADF;
   }
+}
+
+/** sockatmark(3). */
+function atMark(k: Kernel, sock: Socket): boolean {
+  k.enter();
+  const mark = sock.ops.ioctl(sock, SIOCATMARK);
+  k.exit();
+  return mark === 1;
 }
 
 /** Sleeps until the socket is woken again, whatever is up already (a peek has left its data there). */
@@ -491,12 +502,13 @@ export async function sysWriteAsync(net: Net, fd: number, buff: Uint8Array, len:
   }
 }
 
-/** Sleeps until one of `mask` is up on the file. */
-async function waitFile(k: Kernel, file: File, mask: number): Promise<void> {
+/** Sleeps until one of `mask` is up on the file, or the deadline. */
+async function waitFile(k: Kernel, file: File, mask: number, deadline = Number.POSITIVE_INFINITY): Promise<void> {
   const sleep = new Sleep(mask);
   k.enter();
   sleep.on(file.fOp.waitQueue(file));
   if (fileReady(file, mask)) sleep.wake(0);
+  else sleep.until(deadline);
   k.exit();
   await sleep.done;
   sleep.finish(k);
@@ -527,6 +539,9 @@ async function spliceLoop(
 ): Promise<number> {
   const input = net.files.get(fdIn);
   const out = net.files.get(fdOut);
+  const k = net.kernel;
+  // Of the socket's own timeout; a pipe has none.
+  let deadline = -1;
   let done = 0;
   for (;;) {
     const n = move(len - done);
@@ -537,10 +552,14 @@ async function spliceLoop(
     const file = spliceBlocker(net, input, out, flags);
     if (file === null) return done > 0 ? done : -EAGAIN;
     if (n > 0) continue;
-    const sock = file === out ? sockfdSocket(net, fdOut) : null;
+    const sock = sockFromFile(file);
+    const sk = sock?.sk ?? null;
+    if (sk !== null && deadline < 0) deadline = deadlineOf(k, file === out ? sk.skSndtimeo : sk.skRcvtimeo);
+    if (sk !== null && !timeLeft(k, deadline)) return done > 0 ? done : -EAGAIN;
+    const until = sk !== null ? deadline : Number.POSITIVE_INFINITY;
     // A socket that is writable and takes nothing waits for memory.
-    if (sock !== null) await waitWrite(net.kernel, sock, Number.POSITIVE_INFINITY);
-    else await waitFile(net.kernel, file, file === out ? WRITE_MASK : READ_MASK);
+    if (sock !== null && file === out) await waitWrite(k, sock, until);
+    else await waitFile(k, file, file === out ? WRITE_MASK : READ_MASK, until);
   }
 }
 
