@@ -1,5 +1,5 @@
 /**
- * net/socket.c: from a system call to the protocol, and the file descriptors of a host.
+ * net/socket.c: from a system call to the protocol. Descriptors and their files are in src/fs/.
  *
  * ```
  *   sys_socket -> sock_create -> __sock_create -> net_families[family]->create
