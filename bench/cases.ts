@@ -127,6 +127,13 @@ export const CASES: readonly BenchCase[] = [
     limit: limited(false, true, 32 * MIB),
   },
   {
+    name: "rtl819x-gso",
+    summary: "the same NICs with super-packets cut in front of the driver and joined behind it",
+    unit: "Gbit/s",
+    open: bulk({ driver: "rtl819x", gso: true, gro: true }, 8 * MIB),
+    limit: limited(false, true, 32 * MIB),
+  },
+  {
     name: "udp64",
     summary: "64-byte datagrams from send to receive, system calls",
     unit: "op/s",

@@ -162,6 +162,7 @@ const CASES = [
   ["frames-lent", { offload: false }, lent, MIB, 8 * MIB, MIB],
   ["frames-no-gro", { offload: false, gro: false }, plain, MIB, 4 * MIB, MIB],
   ["rtl819x", { driver: "rtl819x" }, plain, MIB, 4 * MIB, MIB],
+  ["rtl819x-gso", { driver: "rtl819x", gso: true, gro: true }, plain, MIB, 4 * MIB, MIB],
   ["udp64", {}, datagram, 10, 100, 1],
   ["pingpong", {}, pingPong, 10, 100, 1],
   ["connect", {}, connection, 10, 100, 1],

@@ -65,9 +65,10 @@ export function linkHosts(kernel: Kernel, a: Host, b: Host, o: LinkOptions, n: n
     };
     if (driver === "rtl819x") {
       const wire = newWire();
+      const joins = { gso: o.gso === true, gro: o.gro === true };
       devs = [
-        made(re865xProbe(a.ns, nameA, wire, 0, { address: mac(1), mtu })),
-        made(re865xProbe(b.ns, nameB, wire, 1, { address: mac(2), mtu })),
+        made(re865xProbe(a.ns, nameA, wire, 0, { address: mac(1), mtu, ...joins })),
+        made(re865xProbe(b.ns, nameB, wire, 1, { address: mac(2), mtu, ...joins })),
       ];
     } else if (Object.keys(impaired).length > 0 || reverse !== null) {
       const wire = newWire();

@@ -17,8 +17,13 @@ export interface LinkOptions {
   mtu?: number;
   /** veth only: false switches TSO and checksum offloads off, so that real 1514-byte frames with real checksums cross. */
   offload?: boolean;
-  /** With `offload: false`: false also has every received frame go up the stack by itself (`ethtool -K dev gro off`). */
+  /**
+   * Whether received frames are joined to super-packets before they go up the stack (`ethtool -K dev gro`). By default a veth
+   * with `offload: false` does, and an rtl819x does not: in the walk-through every frame goes up by itself.
+   */
   gro?: boolean;
+  /** rtl819x only: true has super-packets go down to the driver, and cuts them in front of it; else one MSS an skb. */
+  gso?: boolean;
   /** Latency of each direction: "20ms", "150us", "1s", or a number of milliseconds. */
   delay?: string | number;
   /** Random extra latency, same units. Frames stay in order. */
@@ -36,7 +41,7 @@ export interface LinkOptions {
    * What the way from the second host to the first one is like where that differs: delay, jitter, rate, limit, loss,
    * duplicate, reorder, corrupt.
    */
-  reverse?: Omit<LinkOptions, "driver" | "subnet" | "names" | "mtu" | "offload" | "reverse">;
+  reverse?: Omit<LinkOptions, "driver" | "subnet" | "names" | "mtu" | "offload" | "gro" | "gso" | "reverse">;
 }
 
 /** "20ms" -> microseconds. A bare number is milliseconds. */

@@ -8,6 +8,12 @@ const links: [string, LinkOptions, number][] = [
   ["veth with offloads", {}, 20 << 20],
   ["veth without offloads", { offload: false }, 5 << 20],
   ["rtl819x", { driver: "rtl819x" }, 5 << 20],
+  ["rtl819x with software GSO and GRO", { driver: "rtl819x", gso: true, gro: true }, 5 << 20],
+  [
+    "rtl819x with GSO and GRO, bad",
+    { driver: "rtl819x", gso: true, gro: true, delay: "2ms", loss: 0.02, corrupt: 0.01 },
+    1 << 20,
+  ],
   ["20 ms", { delay: "20ms" }, 5 << 20],
   ["10 Mbit/s, 10 ms", { rate: "10mbit", delay: "10ms" }, 1 << 20],
   ["1% loss", { delay: "5ms", loss: 0.01 }, 2 << 20],

@@ -152,7 +152,7 @@ export {
   unregisterNetdeviceNotifier,
 } from "./dev_api.ts";
 
-export { napiGroReceive } from "./gro.ts";
+export { napiGroPoll, napiGroReceive } from "./gro.ts";
 export * from "./netdev_features.ts";
 
 export const NETDEV_TX_OK = 0x00;

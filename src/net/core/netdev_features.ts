@@ -3,6 +3,8 @@
 // netdev->features. Bits without a counterpart in the kernel's numbering keep clear of it.
 export const NETIF_F_SG: number = 1 << 0;
 export const NETIF_F_IP_CSUM: number = 1 << 1;
+/** The stack may make super-packets though the device gathers nothing: segmentation copies them into linear frames. */
+export const NETIF_F_GSO_COPY: number = 1 << 2;
 export const NETIF_F_HW_CSUM: number = 1 << 3;
 export const NETIF_F_HIGHDMA: number = 1 << 5;
 export const NETIF_F_FRAGLIST: number = 1 << 6;

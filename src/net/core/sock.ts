@@ -37,6 +37,7 @@ import {
 import type { NetDevice } from "./dev.ts";
 import {
   NETIF_F_GSO,
+  NETIF_F_GSO_COPY,
   NETIF_F_GSO_UDP_L4,
   NETIF_F_HW_CSUM,
   NETIF_F_SG,
@@ -1133,8 +1134,8 @@ export function skSetupCaps(sk: Sock, dst: DstEntry): void {
   skDstSet(sk, dst);
   let caps = dev.features;
   // Super-packets for every device that scatters, even if its GSO is switched off: what it cannot cut is cut in software on
-  // the way to it. A card without scatter-gather gets one linear segment at a time, as in 2.6.30.
-  if ((caps & NETIF_F_SG) !== 0) caps |= NETIF_F_GSO | NETIF_F_GSO_SOFTWARE;
+  // the way to it. A card without scatter-gather gets one linear segment at a time, as in 2.6.30, unless it was asked for more.
+  if ((caps & (NETIF_F_SG | NETIF_F_GSO_COPY)) !== 0) caps |= NETIF_F_GSO | NETIF_F_GSO_SOFTWARE;
   if (sk.skGsoDisabled) caps &= ~NETIF_F_GSO_SOFTWARE;
   let maxSegs = 1;
   sk.skRouteCaps = caps;

@@ -26,9 +26,14 @@ import {
 import { modTimer, type TimerList, timerSetup, timerShutdown } from "../../../kernel/timer.ts";
 import { dv, u8, u16, u32 } from "../../../mm/mem.ts";
 import {
+  NapiStruct,
   NETDEV_TX_OK,
+  NETIF_F_GSO_COPY,
   type NetDevice,
   type NetDeviceOps,
+  napiDisable,
+  napiGroPoll,
+  napiGroReceive,
   netifCarrierOff,
   netifCarrierOn,
   netifReceiveSkb,
@@ -99,13 +104,18 @@ export class DevPriv {
   readonly rxDsrTasklet: TaskletStruct;
   readonly txDsrTasklet: TaskletStruct;
   readonly refillTimer: TimerList = timerSetup(rtlRefillTimer, this);
+  /** Joins received frames, where the device was made to (not in the SDK). */
+  readonly napi: NapiStruct;
+  readonly gro: boolean;
   /** How many tasklets want TX_ALL_DONE masked. */
   txDoneMasked = 0;
 
-  constructor(dev: NetDevice, wire: Wire, end: number, isLan: boolean) {
+  constructor(dev: NetDevice, wire: Wire, end: number, isLan: boolean, gro: boolean) {
     this.dev = dev;
     this.wire = wire;
     this.isLan = isLan;
+    this.gro = gro;
+    this.napi = new NapiStruct(dev, () => 0);
     this.id = isLan ? RTL_LANVLANID : RTL_WANVLANID;
     this.portmask = isLan ? RTL_LANPORT_MASK : RTL_WANPORT_MASK;
     this.core = new SwitchCore(wire, end, interruptIsr, dev);
@@ -200,12 +210,15 @@ export function interruptIsr(arg: unknown): void {
   }
 }
 
+/** Frames that are joined in one call. */
+const GRO_BATCH = 64;
+
 const rxInfo: RtlNicRxInfo = new RtlNicRxInfo();
 
 /** interrupt_dsr_rx: the receive tasklet. Goes on until the core owns the next descriptor. */
 export function interruptDsrRx(t: TaskletStruct): void {
   const cp = t.data as DevPriv;
-  for (;;) {
+  for (let frames = 1; ; frames++) {
     const ret = swNicReceive(cp.nic, rxInfo);
     if (ret === RTL_NICRX_NULL) break;
     if (ret === RTL_NICRX_REPEAT) {
@@ -215,6 +228,11 @@ export function interruptDsrRx(t: TaskletStruct): void {
     }
     rtlProcessRxFrame(cp, rxInfo);
     // What it led to may have closed the device.
+    if (cp.nic.block === 0) return;
+    if (frames % GRO_BATCH === 0 && cp.gro) napiGroPoll(cp.napi, false);
+  }
+  if (cp.gro) {
+    napiGroPoll(cp.napi, true);
     if (cp.nic.block === 0) return;
   }
   interruptDsrRxDone(cp);
@@ -272,7 +290,8 @@ function rtlProcessRxFrame(cp: DevPriv, info: RtlNicRxInfo): void {
 function rtlProcessRxToProtcolStack(skb: number, dev: NetDevice): void {
   u16[(skb + SKB_PROTOCOL) >>> 1] = ethTypeTrans(skb, dev);
   u8[skb + SKB_IP_SUMMED] = CHECKSUM_NONE;
-  netifReceiveSkb(skb);
+  if ((dev.priv as DevPriv).gro) napiGroReceive((dev.priv as DevPriv).napi, skb);
+  else netifReceiveSkb(skb);
 }
 
 // ---- the device -----------------------------------------------------------------------------------------------------
@@ -298,6 +317,7 @@ export function re865xClose(dev: NetDevice): number {
   cp.core.reset();
   taskletKill(cp.rxDsrTasklet);
   taskletKill(cp.txDsrTasklet);
+  napiDisable(cp.napi);
   timerShutdown(cp.refillTimer);
   swNicFree(cp.nic);
   return 0;
@@ -331,6 +351,10 @@ export interface Re865xOptions {
   mtu?: number;
   /** The WAN side instead of the LAN side: no lookup by the core. */
   wan?: boolean;
+  /** Super-packets down to the driver, cut into linear frames in front of it: what 2.6.30 did not have for this card. */
+  gso?: boolean;
+  /** Received frames are joined to super-packets. */
+  gro?: boolean;
 }
 
 /**
@@ -347,10 +371,11 @@ export function re865xProbe(
   const dev = allocEtherdev(net, name, rtl819xNetdevOps, "re865x_probe");
   // CONFIG_RTL_819X: ether_setup gives its devices no queue.
   dev.txQueueLen = 0;
+  if (options?.gso === true) dev.features |= NETIF_F_GSO_COPY;
   if (options?.mtu !== undefined) dev.mtu = options.mtu;
   if (options?.address === undefined) ethHwAddrRandom(dev);
   else ethHwAddrSet(dev, options.address);
-  const cp = new DevPriv(dev, wire, end, options?.wan !== true);
+  const cp = new DevPriv(dev, wire, end, options?.wan !== true, options?.gro === true);
   dev.priv = cp;
   netifCarrierOff(dev);
   const err = registerNetdevice(dev);
