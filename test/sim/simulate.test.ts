@@ -68,6 +68,12 @@ describe("flows share a bottleneck", () => {
     const [a, b] = shares(r) as [number, number];
     expect(Math.abs(a - b) / (a + b)).toBeLessThan(0.2);
     expect(((a + b) * 8) / 30).toBeGreaterThan(3.6e6);
+    // PROBE_RTT: both come down to four packets, so that the queue drains, and go back up.
+    for (const { samples } of r.flows) {
+      const late = samples.cwnd.slice(r.times.findIndex((t) => t > 9));
+      expect(Math.min(...late)).toBe(4);
+      expect(Math.max(...late)).toBeGreaterThan(20);
+    }
   });
   it("fq_codel gives CUBIC of 10 ms and BBR of 40 ms the same", async () => {
     const access = [{ rate: "10gbit" }, { rate: "10gbit", delay: "15ms" }];
