@@ -23,7 +23,7 @@ The bottleneck:
   --jitter T         random extra delay
 The flows:
   --flows N          how many (default 1)
-  --congestion LIST  cubic, bbr, reno: the flows take them in turn (default cubic)
+  --congestion LIST  cubic, bbr, dctcp, reno: the flows take them in turn (default cubic)
   --stagger T        each begins that much after the one before
   --bytes SIZE       each sends so much and closes; by default they send until the end
   --access-delay LIST  one-way delay of the senders' own links, in turn
