@@ -14,7 +14,7 @@ import type { Kernel, Wakeable } from "../kernel/kernel.ts";
 import { kernel } from "../kernel/kernel.ts";
 import type { TimerList } from "../kernel/timer.ts";
 import { delTimer, modTimer, timerSetup } from "../kernel/timer.ts";
-import { EAGAIN, EALREADY, EBADF, EINPROGRESS, EINVAL, ENOTSOCK } from "../uapi/errno.ts";
+import { EAGAIN, EALREADY, EBADF, ECONNABORTED, EINPROGRESS, EINVAL, ENOTSOCK, EPIPE } from "../uapi/errno.ts";
 import { O_NONBLOCK } from "../uapi/fcntl.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLRDNORM } from "../uapi/poll.ts";
 import {
@@ -37,7 +37,9 @@ import {
   Msghdr,
   RCV_SHUTDOWN,
   SOCK_LINGER,
+  SS_CONNECTED,
   SS_CONNECTING,
+  sockError,
   sockFlag,
   sockHold,
   sockPut,
@@ -190,7 +192,7 @@ export async function sysConnectAsync(net: Net, fd: number, addr: SockAddr): Pro
   const k = net.kernel;
   const first = sysConnect(net, fd, addr);
   if ((first !== -EINPROGRESS && first !== -EALREADY) || sock.nonblock) return first;
-  return waitForConnect(net, fd, sock, addr, deadlineOf(k, (sock.sk as Sock).skSndtimeo), first);
+  return waitForConnect(net, fd, sock, deadlineOf(k, (sock.sk as Sock).skSndtimeo), first);
 }
 
 /** The handshake of a stream goes on. */
@@ -198,21 +200,23 @@ function handshaking(sock: Socket): boolean {
   return sock.state === SS_CONNECTING && ((1 << (sock.sk as Sock).skcState) & (TCPF_SYN_SENT | TCPF_SYN_RECV)) !== 0;
 }
 
-/** inet_wait_for_connect: how the handshake that goes on has ended; `late` if `deadline` comes first. */
-async function waitForConnect(
-  net: Net,
-  fd: number,
-  sock: Socket,
-  addr: SockAddr,
-  deadline: number,
-  late: number,
-): Promise<number> {
+/** For the second half of a connect, which knows the address. */
+const ANY_ADDR: SockAddr = { family: AF_INET, addr: 0, port: 0 };
+
+/**
+ * inet_wait_for_connect, and what __inet_stream_connect does after it: how the handshake that goes on has ended; `late` if
+ * `deadline` comes first, -EPIPE if somebody else has disconnected the socket.
+ */
+async function waitForConnect(net: Net, fd: number, sock: Socket, deadline: number, late: number): Promise<number> {
   const k = net.kernel;
+  const sk = sock.sk as Sock;
+  const disconnects = sk.skDisconnects;
   for (;;) {
-    if (!handshaking(sock)) {
-      const err = sysConnect(net, fd, addr);
-      if (err !== -EALREADY) return err;
-    }
+    if (sk.skDisconnects !== disconnects) return -EPIPE;
+    // Another connect() on this socket has seen it first.
+    if (sock.state === SS_CONNECTED) return 0;
+    if (sock.state !== SS_CONNECTING) return sockError(sk) || -ECONNABORTED;
+    if (!handshaking(sock)) return sysConnect(net, fd, ANY_ADDR);
     if (!timeLeft(k, deadline)) return late;
     await waitSocket(k, sock, WRITE_MASK | EPOLLIN, deadline);
     if (sock.released) return -EBADF;
@@ -416,9 +420,6 @@ export function sysSendmsgAsync(net: Net, fd: number, msg: Msghdr, flags: number
   return sendLoop(net, fd, msg, size, flags);
 }
 
-/** For the second half of a connect, which knows the address. */
-const ANY_ADDR: SockAddr = { family: AF_INET, addr: 0, port: 0 };
-
 /** A stream's send goes on where it stopped: to the protocol it is one (MSG_ZEROCOPY's number, SO_TIMESTAMPING's last byte). */
 async function sendLoop(net: Net, fd: number, msg: Msghdr, len: number, flags: number): Promise<number> {
   const sock = lookup(net, fd);
@@ -440,7 +441,7 @@ async function sendLoop(net: Net, fd: number, msg: Msghdr, len: number, flags: n
         const more = done + Math.max(n, 0) < len;
         // The ACK of the SYN-ACK waits for data that is about to come.
         if (more) sk.skWritePending++;
-        const err = await waitForConnect(net, fd, sock, ANY_ADDR, deadline, -EINPROGRESS);
+        const err = await waitForConnect(net, fd, sock, deadline, -EINPROGRESS);
         if (more) sk.skWritePending--;
         if (err === -EINPROGRESS) return n;
         if (err !== 0) return err;

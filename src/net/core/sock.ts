@@ -417,6 +417,8 @@ export class Sock {
   skBindPhc = -1;
   /** Waiters inside of sendmsg (sk_write_pending): Nagle's and the FIN's business. */
   skWritePending = 0;
+  /** How often connect() has ended a connection, or a try at one: who waits for it is told. */
+  skDisconnects = 0;
   /** struct proto's memory_allocated and memory_pressure, of this machine; null = the protocol does not account. */
   skProtMem: ProtoMem | null = null;
   /** The page that small copies are appended to: one for the whole machine (task_frag). */
@@ -507,6 +509,7 @@ export class Sock {
     this.skTxtimeReportErrors = from.skTxtimeReportErrors;
     this.skBindPhc = from.skBindPhc;
     this.skWritePending = from.skWritePending;
+    this.skDisconnects = from.skDisconnects;
     this.lentFrag = from.lentFrag;
     this.lentLen = from.lentLen;
     this.skStateChange = from.skStateChange;
@@ -778,6 +781,7 @@ export function skCloneLock(sk: Sock): Sock | null {
   newsk.skUserData = null;
   newsk.skNoSpace = false;
   newsk.skWritePending = 0;
+  newsk.skDisconnects = 0;
   newsk.skSocket = null;
   newsk.lentFrag = null;
   newsk.lentLen = 0;

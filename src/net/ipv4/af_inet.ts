@@ -365,6 +365,7 @@ export function __inetStreamConnect(sock: Socket, addr: SockAddr | null, flags: 
   const sk = sock.sk as InetConnectionSock;
   const prot = sk.skProt;
   if (addr !== null && addr.family === AF_UNSPEC) {
+    sk.skDisconnects++;
     const err = (prot.disconnect as (sk: Sock, flags: number) => number)(sk, flags);
     sock.state = err !== 0 ? SS_DISCONNECTING : SS_UNCONNECTED;
     return err;
@@ -401,6 +402,7 @@ export function __inetStreamConnect(sock: Socket, addr: SockAddr | null, flags: 
     err = sockError(sk);
     if (err === 0) err = -ECONNABORTED;
     sock.state = SS_UNCONNECTED;
+    sk.skDisconnects++;
     if ((prot.disconnect as (sk: Sock, flags: number) => number)(sk, flags) !== 0) sock.state = SS_DISCONNECTING;
     return err;
   }

@@ -6,13 +6,13 @@ import { inetNtoa } from "../../../src/net/ipv4/inet_addr.ts";
 import * as sys from "../../../src/net/socket.ts";
 import { sysSendtoAsync } from "../../../src/net/syscalls_async.ts";
 import { runScript } from "../../../src/tools/packetdrill/runner.ts";
-import { EAGAIN, ECONNRESET, EINPROGRESS, EINVAL } from "../../../src/uapi/errno.ts";
+import { EAGAIN, ECONNREFUSED, ECONNRESET, EINPROGRESS, EINVAL, EPIPE } from "../../../src/uapi/errno.ts";
 import {
   LINUX_MIB_TCPFASTOPENLISTENOVERFLOW,
   LINUX_MIB_TCPFASTOPENPASSIVE,
   TCP_MIB_ACTIVEOPENS,
 } from "../../../src/uapi/linux_mib.ts";
-import { AF_INET, MSG_FASTOPEN, SOCK_STREAM, SOL_TCP } from "../../../src/uapi/socket.ts";
+import { AF_INET, AF_UNSPEC, MSG_FASTOPEN, SHUT_RDWR, SOCK_STREAM, SOL_TCP } from "../../../src/uapi/socket.ts";
 import { TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_KEY, TCP_SYN_RECV } from "../../../src/uapi/tcp.ts";
 import { LOCAL, REMOTE, RPORT, TcpWire } from "./tcp_wire.ts";
 
@@ -288,6 +288,33 @@ describe("sending with MSG_FASTOPEN", () => {
     w.sleep(2);
     await done;
     expect(result).toBe(want);
+  });
+
+  it.each<[what: string, disturb: (w: TcpWire, fd: number) => void, want: number]>([
+    ["shutdown()", (w, fd) => w.shutdown(fd, SHUT_RDWR), -ECONNRESET],
+    [
+      "connect() to nowhere",
+      (w, fd) => expect(sys.sysConnect(w.net, fd, { ...peer, family: AF_UNSPEC })).toBe(0),
+      -EPIPE,
+    ],
+    [
+      "a refusal that another connect() has heard of",
+      (w, fd) => {
+        w.in("R.", { seq: 0, ack: 701, win: 0, dport: w.sock(fd).inetSport });
+        expect(sys.sysConnect(w.net, fd, peer)).toBe(-ECONNREFUSED);
+      },
+      -EPIPE,
+    ],
+    ["a refusal", (w, fd) => w.in("R.", { seq: 0, ack: 701, win: 0, dport: w.sock(fd).inetSport }), -ECONNREFUSED],
+  ])("a blocked call ends with %s", async (_what, disturb, want) => {
+    const w = wire(client);
+    const fd = sys.sysSocket(w.net, AF_INET, SOCK_STREAM, 0);
+    const call = sysSendtoAsync(w.net, fd, new Uint8Array(700), 700, MSG_FASTOPEN, peer);
+    w.sleep(10);
+    w.out();
+    disturb(w, fd);
+    w.sleep(10);
+    expect(await call).toBe(want);
   });
 
   it("after TCP_FASTOPEN_CONNECT nothing is sent before the first write, and a failed route is told then", () => {
