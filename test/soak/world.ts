@@ -525,7 +525,7 @@ export class World {
           if (!e.closed && now - e.lastProgress > PATIENCE) this.#stalled(c, e);
         }
       }
-      if (++steps > 3_000_000) this.fail("it does not end");
+      if (++steps > 400_000) this.fail("it does not end");
       if (again) continue;
       const waiting = this.connections.some((c) => !c.client.closed && c.client.fd < 0);
       if (open === 0 && !waiting) break;

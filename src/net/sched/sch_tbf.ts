@@ -106,6 +106,9 @@ function tbfEnqueue(skb: number, sch: Qdisc): number {
   return NET_XMIT_SUCCESS;
 }
 
+/** About a nanosecond, in microseconds: more than a double's step for the first three years. */
+const NSEC: number = 1 / 128;
+
 function tbfDequeue(sch: Qdisc): number {
   const priv = sch.priv as TbfPriv;
   const inner = priv.qdisc;
@@ -117,8 +120,9 @@ function tbfDequeue(sch: Qdisc): number {
   let ptoks = 0;
   if (priv.peakUsPerByte > 0) ptoks = Math.min(toks + priv.ptokens, priv.mtu) - len * priv.peakUsPerByte;
   toks = Math.min(toks + priv.tokens, priv.buffer) - len * priv.usPerByte;
-  // Rounding of doubles must not make a packet wait for a time that is now.
-  if (toks >= -1e-6 && ptoks >= -1e-6) {
+  // Whole nanoseconds are what the kernel counts; less than that, added to the time of a machine that has been up for weeks,
+  // is lost in the rounding, and the packet would wait for a time that is now.
+  if (toks > -NSEC && ptoks > -NSEC) {
     const skb = qdiscDequeuePeeked(inner);
     if (skb === 0) return 0;
     priv.tC = now;

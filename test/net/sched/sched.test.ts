@@ -330,6 +330,19 @@ describe("tbf", () => {
     expect(q.ops.dump?.(q)).toBe("rate 800000bit burst 200b lat 5000us");
   });
 
+  it("does not wait for now when the machine has been up for so long that a nanosecond is lost in the rounding", () => {
+    const { w } = held;
+    w.clock.us = 2 ** 42 + 0.375;
+    const n = nic();
+    add(n, "tbf", { rate: 1e6 / 7.000391, burst: 200, limit: 1e6 });
+    for (let i = 0; i < 400; i++) send(w, n.dev, new Uint8Array(50 + (i % 100)));
+    for (let turns = 0; n.sent.length < 400; turns++) {
+      expect(turns).toBeLessThan(2000);
+      w.kernel.run();
+      w.clock.us = Math.max(w.clock.us, w.kernel.nextDeadline());
+    }
+  });
+
   it("a peak rate spaces the burst", () => {
     const { w } = held;
     const n = nic();
