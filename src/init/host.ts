@@ -8,16 +8,22 @@ import * as memfdCalls from "../fs/memfd.ts";
 import * as pipeCalls from "../fs/pipe.ts";
 import * as spliceCalls from "../fs/splice.ts";
 import type { Net } from "../net/core/net_namespace.ts";
+import { procNetRead } from "../net/core/net_procfs.ts";
 import { inDevGet, inetSelectAddr } from "../net/ipv4/devinet.ts";
 import { inetAton, inetNtoa } from "../net/ipv4/inet_addr.ts";
 import * as socketCalls from "../net/socket.ts";
+import { SocketError } from "../net/socket_error.ts";
 import * as blocking from "../net/syscalls_async.ts";
 
 import { ipCommand } from "../tools/ip_command.ts";
 import { nftCommand } from "../tools/nft_command.ts";
+import type { NstatHistory } from "../tools/nstat_command.ts";
+import { nstatCommand } from "../tools/nstat_command.ts";
 import type { CommandResult } from "../tools/parse_command.ts";
+import { ssCommand } from "../tools/ss_command.ts";
 import { sysctlCommand } from "../tools/sysctl_command.ts";
 import { tcCommand } from "../tools/tc_command.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import { RT_SCOPE_UNIVERSE } from "../uapi/rtnetlink.ts";
 
 /** What a host needs of the kernel that it belongs to. */
@@ -47,6 +53,7 @@ export class Host implements NetHost {
   #net: NetModule | null = null;
   #dgram: DgramModule | null = null;
   #sys: Syscalls | null = null;
+  readonly #nstatHistory: NstatHistory = new Map();
   /** Static names (/etc/hosts): name to IPv4 address in host order. */
   readonly hosts: Map<string, number> = new Map([["localhost", 0x7f000001]]);
 
@@ -98,6 +105,44 @@ export class Host implements NetHost {
   /** Reads (`sysctl("net.ipv4.ip_forward")`) or sets (`sysctl("net.ipv4.ip_forward=1")`) a sysctl. */
   sysctl(command: string): string {
     return this.#run("sysctl", command, sysctlCommand);
+  }
+
+  /** Runs `ss`: the sockets of this host. `ss("-tin state established sport = :80")`. */
+  ss(command = ""): string {
+    return this.#run("ss", command, ssCommand);
+  }
+
+  /** Runs `nstat`: what the host has counted since the last call. `nstat("-az TcpExtTCPTimeouts")`. */
+  nstat(command = ""): string {
+    return this.#run("nstat", command, (net, text) => nstatCommand(net, text, this.#nstatHistory));
+  }
+
+  /**
+   * A file under /proc as text, with the kernel's layout: `proc("net/snmp")`, `proc("/proc/net/tcp")`,
+   * `proc("sys/net/ipv4/tcp_sack")`. Throws a SocketError (ENOENT) if there is none.
+   *
+   * @example
+   * ```ts
+   * const host = kernel.netns("a");
+   * console.log(host.proc("net/sockstat"));
+   * ```
+   */
+  proc(path: string): string {
+    const name = path.replace(/^\/?(?:proc\/)?(?:self\/)?/, "");
+    const { kernel } = this.ns;
+    kernel.enter();
+    try {
+      const text = name.startsWith("net/") ? procNetRead(this.ns, name.slice(4)) : this.#sysctlFile(name);
+      if (text === null) throw new SocketError(`open /proc/${name}`, -ENOENT);
+      return text;
+    } finally {
+      kernel.exit();
+    }
+  }
+
+  #sysctlFile(name: string): string | null {
+    const entry = name.startsWith("sys/") ? this.ns.sysctlTable.get(name.slice(4).replaceAll("/", ".")) : undefined;
+    return entry === undefined ? null : `${entry.get()}\n`;
   }
 
   #run(tool: string, command: string, fn: (net: Net, command: string) => CommandResult): string {

@@ -8,6 +8,7 @@ import type { RandomSource } from "../kernel/random.ts";
 import type { Machine } from "../mm/mem.ts";
 import { netDevInit } from "../net/core/dev.ts";
 import { cleanupNet, Net, setupNet } from "../net/core/net_namespace.ts";
+import { devProcInit } from "../net/core/net_procfs.ts";
 import { netCoreInit } from "../net/core/netns_core.ts";
 import { secureSeqInit } from "../net/core/secure_seq.ts";
 import { inetInit } from "../net/ipv4/af_inet.ts";
@@ -27,6 +28,7 @@ function doInitcalls(): void {
   netfilterInit();
   filesInit();
   netDevInit();
+  devProcInit();
   pktschedInit();
   secureSeqInit();
   inetInit();

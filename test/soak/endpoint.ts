@@ -95,6 +95,8 @@ export class Endpoint implements SocketWaiter {
   readonly host: Host;
   readonly plan: Plan;
   peer: Endpoint | null = null;
+  /** Up to three bytes at the start of what it receives may be missing. */
+  mayMissStart: () => boolean = () => false;
   fd = -1;
   /** Established, as far as this end has been told. */
   connected = false;
@@ -256,6 +258,9 @@ export class Endpoint implements SocketWaiter {
     for (let i = 0; i < n; i++) {
       const b = bytes[i] as number;
       if (b === URGENT && this.peer !== null && this.peer.urgentSent > 0) continue;
+      if (this.got === 0 && this.mayMissStart()) {
+        while (this.got < 3 && b !== streamByte(this.#rxKey, this.got)) this.got++;
+      }
       const want = streamByte(this.#rxKey, this.got);
       if (b !== want) this.#fail(`byte ${this.got} of the stream is ${b}, not ${want}`);
       this.got++;

@@ -106,6 +106,7 @@ import { ipPacketType } from "./ip_input.ts";
 import { ipInit } from "./ip_output.ts";
 import { netnsIpv4Init } from "./netns.ts";
 import { pingInit, pingProt } from "./ping.ts";
+import { ipMiscProcInit } from "./proc.ts";
 import { inetAddProtocol } from "./protocol.ts";
 import { rawInit, rawProt } from "./raw.ts";
 import { ipRouteOutputFlow, ipRtInit, routeErr } from "./route.ts";
@@ -113,8 +114,10 @@ import { tcpSpliceEof, tcpSpliceRead } from "./tcp.splice.ts";
 import { tcpPoll, tcpSendmsg, tcpSendmsgStop, tcpSetRcvlowat } from "./tcp.ts";
 import { tcpFastopenInitKeyOnce } from "./tcp_fastopen.ts";
 import { fastopenQueueTune, TFO_SERVER_ENABLE, TFO_SERVER_WO_SOCKOPT1 } from "./tcp_h.ts";
+import { tcp4ProcInit } from "./tcp_ipv4.proc.ts";
 import { tcpProt, tcpV4Init } from "./tcp_ipv4.ts";
 import { tcpPeek, tcpReserve } from "./tcp_lent.ts";
+import { udp4ProcInit } from "./udp.proc.ts";
 import { udpInit, udpPoll, udpProt, udpSpliceEof } from "./udp.ts";
 
 // ---- inetsw ---------------------------------------------------------------------------------------------------------
@@ -665,5 +668,8 @@ export function inetInit(): void {
   pingInit();
   icmpInit();
   ipfragInit();
+  tcp4ProcInit();
+  udp4ProcInit();
+  ipMiscProcInit();
   devAddPack(ipPacketType);
 }

@@ -1241,7 +1241,8 @@ export function tcpUrg(sk: TcpSock, skb: number, th: number): void {
   if ((flags & TCPHDR_URG) !== 0) tcpCheckUrg(sk, th);
   if (sk.urgData !== TCP_URG_NOTYET) return;
   const ptr = (seqSub(sk.urgSeq, thSeq(th)) + thDoff(th) * 4 - ((flags & TCPHDR_SYN) >> 1)) >>> 0;
-  if (ptr >= skbLen(skb)) return;
+  // The urgent byte may be just before a segment that came too early: there the header lies, which Linux takes it from.
+  if (ptr < thDoff(th) * 4 || ptr >= skbLen(skb)) return;
   if (ptr < skbHeadlen(skb)) urgByte[0] = u8[skbData(skb) + ptr] as number;
   else skbCopyToUser(skb, ptr, urgByte, 0, 1);
   sk.urgData = TCP_URG_VALID | (urgByte[0] as number);

@@ -5,12 +5,15 @@
 
 import { devSetFeature } from "../../net/core/dev.ts";
 import type { Net } from "../../net/core/net_namespace.ts";
+import { procNetRead } from "../../net/core/net_procfs.ts";
 import { NETIF_F_GRO, NETIF_F_GSO, NETIF_F_TSO } from "../../net/core/netdev_features.ts";
 import { tcpCubicParameters } from "../../net/ipv4/tcp_cubic.ts";
-import { snmp4IpextstatsList, snmp4NetList, snmp4TcpList } from "../../uapi/linux_mib.ts";
 import { ipCommand } from "../ip_command.ts";
+import type { NstatHistory } from "../nstat_command.ts";
+import { nstatCommand } from "../nstat_command.ts";
 import type { CommandResult } from "../parse_command.ts";
 import { commandFail, commandOk } from "../parse_command.ts";
+import { ssCommand } from "../ss_command.ts";
 import { sysctlCommand } from "../sysctl_command.ts";
 import { tcCommand } from "../tc_command.ts";
 
@@ -60,7 +63,8 @@ const PROGRAMS: ReadonlyMap<string, Program> = new Map<string, Program>([
   ["ip", (sh, args) => ipCommand(sh.net, args)],
   ["tc", (sh, args) => tcCommand(sh.net, args)],
   ["ethtool", ethtool],
-  ["nstat", nstat],
+  ["nstat", (sh, args) => nstatCommand(sh.net, args, sh.counters)],
+  ["ss", (sh, args) => ssCommand(sh.net, args)],
   ["defaults.sh", defaults],
   ["set_sysctls.py", setSysctls],
 ]);
@@ -75,7 +79,7 @@ export class Shell {
   /** What programs have written to files. */
   readonly files: Map<string, string> = new Map();
   /** nstat's memory. */
-  readonly counters: Map<string, number> = new Map();
+  readonly counters: NstatHistory = new Map();
 
   constructor(net: Net, readScript: ReadScript = () => null) {
     this.net = net;
@@ -107,6 +111,7 @@ export class Shell {
 
   read(path: string): string | null {
     if (path === "/dev/null") return "";
+    if (path.startsWith("/proc/net/")) return procNetRead(this.net, path.slice("/proc/net/".length));
     const key = sysctlName(path);
     if (key !== null) return this.net.sysctlTable.has(key) ? `${this.net.sysctlTable.get(key)?.get()}\n` : null;
     const knob = cubicKnob(path);
@@ -222,31 +227,6 @@ function ethtool(sh: Shell, args: readonly string[]): CommandResult {
       return commandFail(1, `ethtool: cannot change ${rest[i]}`);
   }
   return commandOk();
-}
-
-/** What has changed since the last call, or since the script began. */
-function nstat(sh: Shell, args: readonly string[]): CommandResult {
-  const flags = args.filter((a) => a.startsWith("-")).join("");
-  if (/[^-asnz]/.test(flags)) return commandFail(1, `nstat: not understood: ${flags}`);
-  const wanted = args.filter((a) => !a.startsWith("-"));
-  let out = "#kernel\n";
-  for (const [name, value] of counters(sh.net)) {
-    const was = flags.includes("a") ? 0 : (sh.counters.get(name) ?? 0);
-    if (!flags.includes("s")) sh.counters.set(name, value);
-    if (wanted.length > 0 && !wanted.includes(name)) continue;
-    if (value - was !== 0 || flags.includes("z")) out += `${name.padEnd(32)}${String(value - was).padEnd(19)}0.0\n`;
-  }
-  return commandOk(flags.includes("n") ? "" : out);
-}
-
-function* counters(net: Net): Generator<[string, number]> {
-  for (const [prefix, list, values] of [
-    ["Tcp", snmp4TcpList, net.mib.tcp],
-    ["TcpExt", snmp4NetList, net.mib.linux],
-    ["IpExt", snmp4IpextstatsList, net.mib.ip],
-  ] as const) {
-    for (const [name, index] of list) yield [prefix + name, values[index] ?? 0];
-  }
 }
 
 function defaults(sh: Shell): CommandResult {

@@ -86,6 +86,17 @@ describe("urgent data", () => {
     p.close(fd);
   });
 
+  it("is not taken from the header of the segment behind it that comes first", async () => {
+    const p = await Peer.create();
+    const { c, fd } = p.accepted({ mss: 1000 });
+    c.send("PU.", { len: 10, urg: 21 });
+    c.send("P.", { seq: 22, len: 10 });
+    expect(p.read(fd, 1, MSG_OOB)).toBe("EAGAIN");
+    c.send("PU.", { seq: 11, data: new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 77]), urg: 11 });
+    expect(p.readBytes(fd, 1, MSG_OOB)).toEqual([77]);
+    p.close(fd);
+  });
+
   it("peeking at nothing but the urgent byte leaves the mark", async () => {
     const p = await Peer.create();
     const { c, fd } = p.accepted({ mss: 1000 });
