@@ -18,6 +18,7 @@ export { kernelName } from "./kernel/names.ts";
 export type { NetDevice, NetDeviceStats, PacketTap } from "./net/core/dev.ts";
 export type { SockAddr } from "./net/core/sock.ts";
 export { inetAton as parseIpv4, inetNtoa as formatIpv4 } from "./net/ipv4/inet_addr.ts";
+export { tcpInfoBytes } from "./net/ipv4/tcp.info.ts";
 export type { TcpInfo } from "./net/ipv4/tcp_sockopt.ts";
 export { SocketError } from "./net/socket_error.ts";
 export { plotSvg } from "./sim/plot.ts";

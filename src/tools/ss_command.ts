@@ -533,8 +533,8 @@ export function ssCommand(net: Net, command: string | readonly string[]): Comman
     table.push([
       row.netid,
       (STATES[row.state] as readonly [string, string])[0],
-      String(row.recvq),
-      String(row.sendq),
+      String(row.recvq).padEnd(6),
+      String(row.sendq).padEnd(6),
       `${inetNtoa(row.laddr)}${device}:`,
       port(row.lport),
       `${inetNtoa(row.faddr)}:`,

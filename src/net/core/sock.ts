@@ -533,6 +533,8 @@ const noPageFrag: PageFrag = new PageFrag();
 export class ProtoMem {
   allocated = 0;
   pressure = false;
+  /** When the pressure began: microseconds. */
+  pressureSince = 0;
   /** Sockets of the protocol (prot->sockets_allocated). */
   sockets = 0;
 }
@@ -1184,6 +1186,7 @@ export function skEnterMemoryPressure(sk: Sock): void {
   const mem = sk.skProtMem;
   if (mem === null || mem.pressure) return;
   mem.pressure = true;
+  mem.pressureSince = kernel.now;
   sk.skProt.memoryPressureChanged?.(sk, true);
 }
 /** sk_leave_memory_pressure. */

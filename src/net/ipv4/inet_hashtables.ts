@@ -4,7 +4,9 @@
  */
 
 import { bugOn } from "../../kernel/bug.ts";
+import { netIncStats } from "../../kernel/mib.ts";
 import { EADDRNOTAVAIL } from "../../uapi/errno.ts";
+import { LINUX_MIB_TIMEWAITRECYCLED } from "../../uapi/linux_mib.ts";
 import { TCP_LISTEN, TCP_TIME_WAIT } from "../../uapi/tcp.ts";
 import type { Net, PernetOperations } from "../core/net_namespace.ts";
 import type { Sock } from "../core/sock.ts";
@@ -314,7 +316,10 @@ function checkEstablished(
 ): TcpTimewaitSock | null | undefined {
   const found = __inetLookupEstablished(sk.net, sk.skcDaddr, sk.skcDport, sk.skcRcvSaddr, lport, sk.skcBoundDevIf);
   if (found === null) return null;
-  if (found.skcState === TCP_TIME_WAIT && twskUnique(sk, found as TcpTimewaitSock)) return found as TcpTimewaitSock;
+  if (found.skcState === TCP_TIME_WAIT && twskUnique(sk, found as TcpTimewaitSock)) {
+    netIncStats(sk.net, LINUX_MIB_TIMEWAITRECYCLED);
+    return found as TcpTimewaitSock;
+  }
   return undefined;
 }
 

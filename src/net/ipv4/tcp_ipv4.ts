@@ -14,7 +14,8 @@ import {
   TCPCB_FLAG_HAS_RXTSTAMP,
   TCPCB_TCP_TW_ISN,
 } from "../../../assembly/layout.ts";
-import { icmpIncStats, ipIncStats, netIncStats, tcpIncStats } from "../../kernel/mib.ts";
+import { kernel } from "../../kernel/kernel.ts";
+import { icmpIncStats, ipIncStats, netAddStats, netIncStats, tcpIncStats } from "../../kernel/mib.ts";
 import { dv, u8, u32 } from "../../mm/mem.ts";
 import {
   skbCsum,
@@ -58,6 +59,8 @@ import {
   IPSTATS_MIB_OUTNOROUTES,
   LINUX_MIB_LISTENOVERFLOWS,
   LINUX_MIB_OUTOFWINDOWICMPS,
+  LINUX_MIB_TCPMEMORYPRESSURES,
+  LINUX_MIB_TCPMEMORYPRESSURESCHRONO,
   LINUX_MIB_TCPMINTTLDROP,
   TCP_MIB_CSUMERRORS,
   TCP_MIB_INERRS,
@@ -1068,6 +1071,15 @@ function tcpStreamMemoryFree(sk: Sock, wake: number): boolean {
   return seqSub(tp.writeSeq, tp.sndNxt) * (1 << wake) < tcpNotsentLowat(tp);
 }
 
+/** What tcp_enter_memory_pressure and tcp_leave_memory_pressure count: how often, and how many milliseconds. */
+function tcpMemoryPressureChanged(sk: Sock, on: boolean): void {
+  if (on) netIncStats(sk.net, LINUX_MIB_TCPMEMORYPRESSURES);
+  else {
+    const ms = Math.floor((kernel.now - (sk.skProtMem?.pressureSince ?? kernel.now)) / 1000);
+    netAddStats(sk.net, LINUX_MIB_TCPMEMORYPRESSURESCHRONO, ms);
+  }
+}
+
 // ---- the tables of pointers -----------------------------------------------------------------------------------------
 
 /** ipv4_specific: where icsk_af_ops of an IPv4 connection points. */
@@ -1134,6 +1146,7 @@ export const tcpProt: Proto = {
   timestampingOptStats: tcpGetTimestampingOptStats,
   maxHeader: MAX_TCP_HEADER,
   sysctlMem: (net) => net.ipv4.sysctlTcpMem,
+  memoryPressureChanged: tcpMemoryPressureChanged,
   sysctlRmem0: (net) => net.ipv4.sysctlTcpRmem[0] as number,
   sysctlWmem0: (net) => net.ipv4.sysctlTcpWmem[0] as number,
 };

@@ -126,7 +126,7 @@ import {
 } from "./tcp_h.ts";
 import { tcpUpdatePacingRate } from "./tcp_input.ts";
 import { tcpV4ParseMd5Keys } from "./tcp_md5.ts";
-import { tcpMtupInit, tcpSendWindowProbe } from "./tcp_output.ts";
+import { tcpDelackMax, tcpMtupInit, tcpSendWindowProbe } from "./tcp_output.ts";
 import type { TcpSock } from "./tcp_sock.ts";
 
 const USEC_PER_SEC = 1_000_000;
@@ -686,10 +686,99 @@ function tcpiEcnMode(sk: TcpSock): number {
   return tcpEcnModePending(sk) ? TCPI_ECN_MODE_PENDING : TCPI_ECN_MODE_DISABLED;
 }
 
+/** All fields 0: of a listener most mean nothing. */
+const NO_INFO: TcpInfo = {
+  state: 0,
+  caState: 0,
+  retransmits: 0,
+  probes: 0,
+  backoff: 0,
+  options: 0,
+  sndWscale: 0,
+  rcvWscale: 0,
+  deliveryRateAppLimited: 0,
+  fastopenClientFail: 0,
+  rto: 0,
+  ato: 0,
+  sndMss: 0,
+  rcvMss: 0,
+  unacked: 0,
+  sacked: 0,
+  lost: 0,
+  retrans: 0,
+  fackets: 0,
+  lastDataSent: 0,
+  lastAckSent: 0,
+  lastDataRecv: 0,
+  lastAckRecv: 0,
+  pmtu: 0,
+  rcvSsthresh: 0,
+  rtt: 0,
+  rttvar: 0,
+  sndSsthresh: 0,
+  sndCwnd: 0,
+  advmss: 0,
+  reordering: 0,
+  rcvRtt: 0,
+  rcvSpace: 0,
+  totalRetrans: 0,
+  pacingRate: 0,
+  maxPacingRate: 0,
+  bytesAcked: 0,
+  bytesReceived: 0,
+  segsOut: 0,
+  segsIn: 0,
+  notsentBytes: 0,
+  minRtt: 0,
+  dataSegsIn: 0,
+  dataSegsOut: 0,
+  deliveryRate: 0,
+  busyTime: 0,
+  rwndLimited: 0,
+  sndbufLimited: 0,
+  delivered: 0,
+  deliveredCe: 0,
+  bytesSent: 0,
+  bytesRetrans: 0,
+  dsackDups: 0,
+  reordSeen: 0,
+  rcvOoopack: 0,
+  sndWnd: 0,
+  rcvWnd: 0,
+  rehash: 0,
+  totalRto: 0,
+  totalRtoRecoveries: 0,
+  totalRtoTime: 0,
+  ecnMode: 0,
+  accecnOptSeen: 0,
+  accecnFailMode: 0,
+  receivedCe: 0,
+  deliveredE1Bytes: 0,
+  deliveredE0Bytes: 0,
+  deliveredCeBytes: 0,
+  receivedE1Bytes: 0,
+  receivedE0Bytes: 0,
+  receivedCeBytes: 0,
+};
+
+/** What means something of a listener; unacked and sacked are the children that wait for accept() and the backlog. */
+function listenInfo(sk: TcpSock): TcpInfo {
+  return {
+    ...NO_INFO,
+    state: sk.skcState,
+    pacingRate: sk.skPacingRate,
+    maxPacingRate: sk.skMaxPacingRate,
+    reordering: sk.reordering,
+    sndCwnd: sk.sndCwnd,
+    unacked: sk.skAckBacklog,
+    sacked: sk.skMaxAckBacklog,
+  };
+}
+
 /** tcp_get_info: a snapshot for people and tests. */
 export function tcpGetInfo(sk: TcpSock): TcpInfo {
+  if (sk.skcState === TCP_LISTEN) return listenInfo(sk);
   const now = tcpJiffies32();
-  const listen = sk.skcState === TCP_LISTEN;
   let options = 0;
   if (sk.rxOpt.tstampOk) options |= TCPI_OPT_TIMESTAMPS;
   if (sk.rxOpt.sackOk !== 0) options |= TCPI_OPT_SACK;
@@ -713,18 +802,18 @@ export function tcpGetInfo(sk: TcpSock): TcpInfo {
     deliveryRateAppLimited: sk.rateAppLimited ? 1 : 0,
     fastopenClientFail: sk.fastopenClientFail,
     rto: sk.icskRto,
-    ato: sk.icskAck.ato,
+    ato: Math.min(sk.icskAck.ato, tcpDelackMax(sk)),
     sndMss: sk.mssCache,
     rcvMss: sk.icskAck.rcvMss,
-    unacked: listen ? sk.skAckBacklog : sk.packetsOut,
-    sacked: listen ? sk.skMaxAckBacklog : sk.sackedOut,
-    lost: listen ? 0 : sk.lostOut,
+    unacked: sk.packetsOut,
+    sacked: sk.sackedOut,
+    lost: sk.lostOut,
     retrans: sk.retransOut,
     fackets: 0,
-    lastDataSent: now - sk.lsndtime,
+    lastDataSent: (now - sk.lsndtime) >>> 0,
     lastAckSent: 0,
-    lastDataRecv: now - sk.icskAck.lrcvtime,
-    lastAckRecv: now - sk.rcvTstamp,
+    lastDataRecv: (now - sk.icskAck.lrcvtime) >>> 0,
+    lastAckRecv: (now - sk.rcvTstamp) >>> 0,
     pmtu: sk.icskPmtuCookie,
     rcvSsthresh: sk.rcvSsthresh,
     rtt: Math.floor(sk.srttUs / 8),
@@ -758,11 +847,11 @@ export function tcpGetInfo(sk: TcpSock): TcpInfo {
     reordSeen: sk.reordSeen,
     rcvOoopack: sk.rcvOoopack,
     sndWnd: sk.sndWnd,
-    rcvWnd: tcpReceiveWindow(sk),
+    rcvWnd: sk.rcvWnd,
     rehash: sk.plbRehash + sk.timeoutRehash,
     totalRto: sk.totalRto,
     totalRtoRecoveries: sk.totalRtoRecoveries,
-    totalRtoTime: sk.totalRtoTime,
+    totalRtoTime: sk.totalRtoTime + (sk.rtoStamp !== 0 ? tcpClockMs() - sk.rtoStamp : 0),
     ecnMode: tcpiEcnMode(sk),
     accecnOptSeen: sk.sawAccecnOpt,
     accecnFailMode: sk.accecnFailMode,
