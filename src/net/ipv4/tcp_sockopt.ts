@@ -119,7 +119,6 @@ import {
   tcpMinRtt,
   tcpMssClamp,
   tcpPushPendingFrames,
-  tcpReceiveWindow,
   tcpRtxQueueEmpty,
   tcpSetRto,
   usecsRoundJiffies,

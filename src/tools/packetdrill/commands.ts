@@ -171,7 +171,8 @@ function cat(sh: Shell, args: readonly string[], stdin: string): CommandResult {
 
 function grep(sh: Shell, args: readonly string[], stdin: string): CommandResult {
   const flags = args.filter((a) => a.startsWith("-")).join("");
-  const [pattern, ...paths] = args.filter((a) => !a.startsWith("-"));
+  const [first, ...paths] = args.filter((a) => !a.startsWith("-"));
+  let pattern = first;
   if (pattern === undefined || /[^-qvEicw]/.test(flags)) return commandFail(2, "grep: not understood");
   let text = paths.length === 0 ? stdin : "";
   for (const path of paths) {
@@ -179,12 +180,18 @@ function grep(sh: Shell, args: readonly string[], stdin: string): CommandResult 
     if (one === null) return commandFail(2, `grep: ${path}: No such file or directory`);
     text += one;
   }
+  if (!flags.includes("E")) pattern = basicRegExp(pattern);
   const re = new RegExp(flags.includes("w") ? `\\b(?:${pattern})\\b` : pattern, flags.includes("i") ? "i" : "");
   const lines = text.split("\n").filter((l, i, all) => i < all.length - 1 || l !== "");
   const found = lines.filter((l) => re.test(l) !== flags.includes("v"));
   const code = found.length > 0 ? 0 : 1;
   const shown = flags.includes("c") ? `${found.length}\n` : found.map((l) => `${l}\n`).join("");
   return { code, stdout: flags.includes("q") ? "" : shown, stderr: "" };
+}
+
+/** Basic regular expressions: what is special in extended ones is so behind a backslash, and the other way round. */
+function basicRegExp(pattern: string): string {
+  return pattern.replace(/\\?[(){}|+?]/g, (c) => (c.startsWith("\\") ? c.slice(1) : `\\${c}`));
 }
 
 function rm(sh: Shell, args: readonly string[]): CommandResult {
