@@ -99,7 +99,9 @@ describe("ss", () => {
     expect(info).toMatch(
       / pmtu:1500 rcvmss:\d+ advmss:1448 cwnd:10 bytes_received:1000 segs_out:\d segs_in:\d data_segs_in:1 /,
     );
-    expect(info).toMatch(/ send \d+bps lastsnd:\d+ lastrcv:\d+ lastack:\d+ pacing_rate \d+bps delivered:1 app_limited /);
+    expect(info).toMatch(
+      / send \d+bps lastsnd:\d+ lastrcv:\d+ lastack:\d+ pacing_rate \d+bps delivered:1 app_limited /,
+    );
     expect(b.ss("-tnm")).toMatch(/\n\t skmem:\(r\d+,rb\d+,t0,tb\d+,f\d+,w0,o0,bl0,d0\)/);
     expect(b.ss("-s")).toMatch(
       /^Total: 3\nTCP: {3}2 \(estab 1, closed 0, orphaned 0, timewait 0\)\n\nTransport Total {5}IP {8}IPv6\n/,
