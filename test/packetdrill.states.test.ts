@@ -1,7 +1,7 @@
 /**
- * The sender's state machine beside Linux': random exchanges of ACKs, SACKs, D-SACKs, ECE and windows, after each of which TCP_INFO
- * has to say what Linux 6.18 said (test/packetdrill/states.txt). No timer of jiffies decides anything in them, so that it does not
- * matter that that kernel had 250 of them a second.
+ * The sender beside Linux': random exchanges of ACKs, SACKs, D-SACKs, ECE and windows, after each of which TCP_INFO has to say what
+ * Linux 6.18 said (test/packetdrill/states.txt); and random writes, which have to leave in the same super-packets (sends.txt). No
+ * timer of jiffies decides anything in them, so that it does not matter that that kernel had 250 of them a second.
  */
 
 import { readFileSync } from "node:fs";
@@ -103,5 +103,53 @@ describe("the sender's state is Linux'", () => {
     const result = await runScript(name, script);
     const at = script.split("\n")[result.line - 2] ?? "";
     expect(result.passed ? "" : `${formatResult(result)}\nafter ${at}`).toBe("");
+  });
+});
+
+/** The packetdrill scripts of sends.txt, by their first lines. */
+function readSends(): [name: string, script: string][] {
+  const scripts: [string, string][] = [];
+  let text = "";
+  for (const line of readFileSync(join(import.meta.dirname, "packetdrill", "sends.txt"), "utf8").split("\n")) {
+    if (line === "" || line.startsWith("#")) continue;
+    const [what, ms, ...rest] = line.trim().split(" ");
+    const at = `+${(Number(ms) / 1000).toFixed(3)}`;
+    const [a = "", b = ""] = rest;
+    if (what === "case") {
+      const [mss, window, scale, first, cork] = rest;
+      scripts.push([line, ""]);
+      text = `\`sysctl -q net.ipv4.tcp_congestion_control=reno net.ipv4.tcp_slow_start_after_idle=0 net.ipv4.tcp_early_retrans=0 \
+net.ipv4.tcp_autocorking=${cork === "autocork" ? 1 : 0}\`
+   0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
+  +0 bind(3, ..., ...) = 0
+  +0 listen(3, 1) = 0
+  +0 < S 0:0(0) win ${window} <mss ${mss},sackOK,nop,nop${scale === "wscale" ? ",nop,wscale 7" : ""}>
+  +0 > S. 0:0(0) ack 1 <...>
++.05 < . 1:1(0) ack 1 win ${first}
+  +0 accept(3, ..., ...) = 4
+  +0 fcntl(4, F_SETFL, O_RDWR|O_NONBLOCK) = 0
+`;
+    } else if (line.startsWith("  ")) {
+      text += `  +0 > ${what === "P" ? "P." : "."} ${ms}:${Number(ms) + Number(a)}(${a}) ack 1\n`;
+    } else if (what === "w") {
+      text += `${at} write(4, ..., ${a}) = ${a}\n`;
+    } else if (what === "m") {
+      text += `${at} send(4, ..., ${a}, MSG_MORE) = ${a}\n`;
+    } else if (what === "o") {
+      text += `${at} sendmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., ${a}}], msg_flags=0}, MSG_EOR) = ${a}\n`;
+    } else if (what === "a") {
+      text += `${at} < . 1:1(0) ack ${a} win ${b}\n`;
+    } else {
+      text += `${at} setsockopt(4, SOL_TCP, ${what === "n" ? "TCP_NODELAY" : "TCP_CORK"}, [${a}], 4) = 0\n`;
+    }
+    const last = scripts.at(-1);
+    if (last !== undefined) last[1] = text;
+  }
+  return scripts;
+}
+
+describe("what is written leaves in the super-packets of Linux", () => {
+  test.each(readSends())("%s", async (name, script) => {
+    expect(formatResult(await runScript(name, script))).toBe(`ok ${name}`);
   });
 });
