@@ -4,6 +4,8 @@
 
 export type { BenchCase, Contender } from "./cases.ts";
 export { CASES } from "./cases.ts";
+export type { Counters, CountersByCase, Move } from "./counters.ts";
+export { countersOf, formatMove, movedCounters } from "./counters.ts";
 export type { GateCase, GateOptions, GateReport, GateVerdict } from "./gate.ts";
 export { gate } from "./gate.ts";
 export type { GateWorkload } from "./gate_cases.ts";

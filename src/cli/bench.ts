@@ -1,10 +1,13 @@
 /** `skbuff bench`: how fast this stack is here, and whether a change has made it slower. */
 
+import { existsSync, readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildOf } from "../../bench/build_ref.ts";
 import { CASES } from "../../bench/cases.ts";
+import type { CountersByCase, Move } from "../../bench/counters.ts";
+import { countersOf, formatMove, movedCounters } from "../../bench/counters.ts";
 import type { GateReport, GateVerdict } from "../../bench/gate.ts";
 import { gate } from "../../bench/gate.ts";
 import { GATE_WORKLOADS, openGateCase } from "../../bench/gate_cases.ts";
@@ -37,8 +40,10 @@ Options:
   --svg FILE         write a bar chart
   -h, --help
 
-The gate runs two builds in one process, in turn, and fails where the whole 95% interval of the median ratio of their
-times lies beyond the limit, twice in a row. Its cases: ${GATE_WORKLOADS.map((w) => w.name).join(", ")}.
+The gate first counts what each transfer costs (copies, sums, calls, buffers, timers: exact, in virtual time) in both builds
+and fails where a counter has risen that the head's bench/counters.json does not say. Then it runs the two builds in one
+process, in turn, and fails where the whole 95% interval of the median ratio of their times lies beyond the limit, twice
+in a row. Its cases: ${GATE_WORKLOADS.map((w) => w.name).join(", ")}.
   --base DIR|REF     what to compare with: a folder with a build, or a git reference, which is built
   --head DIR         what is judged (this build)
   --limit PERCENT    slowdown that is still tolerated (3)
@@ -104,7 +109,33 @@ function formatVerdict(v: GateVerdict): string {
   );
 }
 
-function gateMarkdown(report: GateReport): string {
+/** The first layer: what has moved, and whether that is known. */
+interface CounterReport {
+  readonly passed: boolean;
+  /** Base to head. */
+  readonly moved: readonly Move[];
+  /** Whether the head's committed counters are those that were counted. */
+  readonly acknowledged: boolean;
+}
+
+function judgeCounters(base: CountersByCase, head: CountersByCase, committed: string): CounterReport {
+  const moved = movedCounters(base, head);
+  const acknowledged =
+    existsSync(committed) &&
+    movedCounters(JSON.parse(readFileSync(committed, "utf8")) as CountersByCase, head).length === 0;
+  const risen = moved.some(({ was, is }) => was !== undefined && is !== undefined && is > was);
+  return { passed: acknowledged || !risen, moved, acknowledged };
+}
+
+function formatCounters({ passed, moved, acknowledged }: CounterReport): string {
+  const state = passed ? "ok    " : "MOVED ";
+  const known = moved.length > 0 && acknowledged ? ", as bench/counters.json says" : "";
+  return `${state} counters: ${moved.length === 0 ? "none has" : `${moved.length} have`} moved${known}\n${moved
+    .map((move) => `         ${formatMove(move)}\n`)
+    .join("")}`;
+}
+
+function gateMarkdown(report: GateReport & { counters: CounterReport }): string {
   const rows = report.verdicts.map(
     (v) =>
       `| ${v.passed ? "✅" : "❌"} | \`${v.name}\` | ${percent(v.ratio.median)} | ` +
@@ -112,7 +143,8 @@ function gateMarkdown(report: GateReport): string {
   );
   return (
     `### Throughput gate: ${report.passed ? "passed" : "**failed**"} (limit ${percent(1 + report.limit)})\n\n` +
-    `| | case | time | 95% | base ms | head ms |\n|---|---|---:|---|---:|---:|\n${rows.join("\n")}\n`
+    `| | case | time | 95% | base ms | head ms |\n|---|---|---:|---|---:|---:|\n${rows.join("\n")}\n\n` +
+    `\`\`\`\n${formatCounters(report.counters)}\`\`\`\n`
   );
 }
 
@@ -125,8 +157,12 @@ async function runGate(values: Values, names: readonly string[]): Promise<number
   const other = buildOf(values["base"], dirname(DIST));
   const verdicts: GateVerdict[] = [];
   const quiet = values["json"] === "-";
+  let counters: CounterReport;
   try {
     const base = await loadBuild(other.dir);
+    const committed = join(dirname(head.dir), "bench/counters.json");
+    counters = judgeCounters(await countersOf(base), await countersOf(head), committed);
+    if (!quiet) process.stdout.write(formatCounters(counters));
     for (const workload of workloads) {
       const { one, close } = await openGateCase(workload, base, head);
       try {
@@ -140,7 +176,7 @@ async function runGate(values: Values, names: readonly string[]): Promise<number
   } finally {
     other.dispose();
   }
-  const report: GateReport = { passed: verdicts.every((v) => v.passed), limit, verdicts };
+  const report = { passed: counters.passed && verdicts.every((v) => v.passed), limit, verdicts, counters };
   await emit(values["json"], `${JSON.stringify(report, null, 2)}\n`);
   await emit(values["markdown"], gateMarkdown(report));
   if (!quiet) process.stdout.write(report.passed ? "gate: passed\n" : "gate: FAILED\n");

@@ -98,7 +98,9 @@ describe("bench", () => {
       "20",
     ];
     const r = skbuff(...args, "--markdown", "gate.md", "--json", "gate.json", "csum-1448", "pingpong");
-    expect(r.stdout, r.stderr).toMatch(/^ok {5}csum-1448 .*\nok {5}pingpong .*\ngate: passed\n$/);
+    expect(r.stdout, r.stderr).toMatch(
+      /^ok {5}counters: none has moved\nok {5}csum-1448 .*\nok {5}pingpong .*\ngate: passed\n$/,
+    );
     expect(r.status).toBe(0);
     expect(fs.readFileSync(path.join(dir, "gate.md"), "utf8")).toMatch(/gate: passed[^]*\| ✅ \| `pingpong` \|/);
     const { verdicts } = JSON.parse(fs.readFileSync(path.join(dir, "gate.json"), "utf8")) as { verdicts: unknown[] };
