@@ -174,19 +174,26 @@ function grep(sh: Shell, args: readonly string[], stdin: string): CommandResult 
   const [first, ...paths] = args.filter((a) => !a.startsWith("-"));
   let pattern = first;
   if (pattern === undefined || /[^-qvEicw]/.test(flags)) return commandFail(2, "grep: not understood");
-  let text = paths.length === 0 ? stdin : "";
-  for (const path of paths) {
-    const one = sh.read(path);
-    if (one === null) return commandFail(2, `grep: ${path}: No such file or directory`);
-    text += one;
+  const lines: string[] = [];
+  let stderr = "";
+  for (const path of paths.length === 0 ? ["-"] : paths) {
+    const text = path === "-" ? stdin : sh.read(path);
+    if (text === null) {
+      // A file that is not there fails the command in the end; the others are searched all the same.
+      stderr += `grep: ${path}: No such file or directory\n`;
+      continue;
+    }
+    const prefix = paths.length > 1 ? `${path}:` : "";
+    for (const line of text.replace(/\n$/, "").split("\n")) if (text !== "") lines.push(prefix, line);
   }
   if (!flags.includes("E")) pattern = basicRegExp(pattern);
   const re = new RegExp(flags.includes("w") ? `\\b(?:${pattern})\\b` : pattern, flags.includes("i") ? "i" : "");
-  const lines = text.split("\n").filter((l, i, all) => i < all.length - 1 || l !== "");
-  const found = lines.filter((l) => re.test(l) !== flags.includes("v"));
-  const code = found.length > 0 ? 0 : 1;
-  const shown = flags.includes("c") ? `${found.length}\n` : found.map((l) => `${l}\n`).join("");
-  return { code, stdout: flags.includes("q") ? "" : shown, stderr: "" };
+  const found: string[] = [];
+  for (let i = 0; i < lines.length; i += 2)
+    if (re.test(lines[i + 1] as string) !== flags.includes("v")) found.push(`${lines[i]}${lines[i + 1]}\n`);
+  const code = stderr !== "" ? 2 : found.length > 0 ? 0 : 1;
+  const shown = flags.includes("c") ? `${found.length}\n` : found.join("");
+  return { code, stdout: flags.includes("q") ? "" : shown, stderr };
 }
 
 /** Basic regular expressions: what is special in extended ones is so behind a backslash, and the other way round. */
