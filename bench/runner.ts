@@ -85,8 +85,12 @@ export async function runCase(one: BenchCase, build: Build, options: RunOptions 
     if (options.peers === true && one.peers !== undefined) others.push(...(await one.peers(scale)));
     const all = [own, ...others];
     const values = all.map((): number[] => []);
-    // The compilers want to have seen it.
-    for (const contender of all) for (let i = 0; i < 5; i++) await contender.run();
+    // The compilers want to have seen it, for as long as it will be measured.
+    for (const contender of all) {
+      const until = performance.now() + time;
+      do await contender.run();
+      while (performance.now() < until);
+    }
     for (let r = 0; r < rounds; r++) {
       for (let k = 0; k < all.length; k++) {
         // Every round begins with another one.

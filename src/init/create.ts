@@ -108,11 +108,11 @@ export class SkbuffKernel implements HostOwner {
     for (;;) {
       const due = this.core.nextDeadline();
       if (due > end) break;
-      if (due > clock.time) clock.time = due;
+      clock.moveTo(due);
       this.core.run();
       await eventLoopTurn();
     }
-    clock.time = end;
+    if (end > clock.time) clock.time = end;
     this.core.run();
     await eventLoopTurn();
   }
@@ -127,7 +127,7 @@ export class SkbuffKernel implements HostOwner {
     for (;;) {
       const due = this.core.nextDeadline();
       if (due > time) break;
-      if (due > clock.time) clock.time = due;
+      clock.moveTo(due);
       this.core.run();
     }
     if (time > clock.time) clock.time = time;
