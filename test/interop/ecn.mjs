@@ -10,7 +10,7 @@ import { Tap } from "../../dist/src/platform/node/tap.js";
 import { LINUX_MIB_TCPDELIVEREDCE, LINUX_MIB_TCPTIMEOUTS } from "../../dist/src/uapi/linux_mib.js";
 
 const [tapName, cc] = process.argv.slice(2);
-const SIZE = 8 << 20;
+const SIZE = 16 << 20;
 const sh = (...args) => {
   const r = spawnSync(args[0], args.slice(1), { encoding: "utf8" });
   if (r.status !== 0) throw new Error(`${args.join(" ")}: ${r.stderr}`);
@@ -29,6 +29,7 @@ r.sysctl("net.ipv4.ip_forward=1");
 b.ip("route add 10.9.1.0/24 via 10.9.2.1");
 b.sysctl("net.ipv4.tcp_ecn=1");
 b.sysctl(`net.ipv4.tcp_congestion_control=${cc}`);
+// A super-packet is marked as one, and a fast machine makes big ones: a few hundred carry the file.
 r.tc(`qdisc add dev ${dev.name} root netem loss 1% ecn limit 100000`);
 r.tc(`qdisc add dev ${rb.name} root netem loss 1% ecn limit 100000`);
 tap.start(kernel.core, dev);
