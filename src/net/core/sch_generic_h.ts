@@ -299,6 +299,13 @@ export function qdiscTreeReduceBacklog(sch: Qdisc, n: number, len: number): void
   }
 }
 
+/** qdisc_replace: `old`, which was below `sch`, goes with its packets, and `sch` no longer counts them. Returns `old`. */
+export function qdiscReplace(sch: Qdisc, old: Qdisc): Qdisc {
+  sch.q.qlen -= old.q.qlen;
+  sch.stats.backlog -= old.stats.backlog;
+  return old;
+}
+
 /** qdisc_reset: throws away what waits. */
 export function qdiscReset(q: Qdisc): void {
   q.ops.reset?.(q);

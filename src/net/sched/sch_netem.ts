@@ -23,6 +23,7 @@ import {
   qdiscPeekDequeued,
   qdiscPktLen,
   qdiscPktLenSet,
+  qdiscReplace,
   qdiscReset,
   qdiscSkbAtHead,
   qdiscSkbDequeue,
@@ -468,10 +469,7 @@ function netemDestroy(sch: Qdisc): void {
 function netemGraft(sch: Qdisc, child: Qdisc): Qdisc | null {
   const q = sch.priv as NetemPriv;
   const old = q.qdisc;
-  if (old !== null) {
-    sch.q.qlen -= old.q.qlen;
-    sch.stats.backlog -= old.stats.backlog;
-  }
+  if (old !== null) qdiscReplace(sch, old);
   q.qdisc = child;
   return old;
 }

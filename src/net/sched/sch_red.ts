@@ -18,6 +18,7 @@ import {
   qdiscDrop,
   qdiscEnqueue,
   qdiscPktLen,
+  qdiscReplace,
   qdiscReset,
 } from "../core/sch_generic_h.ts";
 import { inetEcnSetCe } from "./inet_ecn_h.ts";
@@ -222,9 +223,7 @@ function redDestroy(sch: Qdisc): void {
 
 function redGraft(sch: Qdisc, child: Qdisc): Qdisc | null {
   const q = sch.priv as RedPriv;
-  const old = q.qdisc;
-  sch.q.qlen -= old.q.qlen;
-  sch.stats.backlog -= old.stats.backlog;
+  const old = qdiscReplace(sch, q.qdisc);
   q.qdisc = child;
   return old;
 }

@@ -17,6 +17,7 @@ import {
   qdiscEnqueue,
   qdiscPktLen,
   qdiscPktLenSet,
+  qdiscReplace,
   qdiscReset,
   qdiscTreeReduceBacklog,
 } from "../core/sch_generic_h.ts";
@@ -201,9 +202,7 @@ function tbfDestroy(sch: Qdisc): void {
 
 function tbfGraft(sch: Qdisc, child: Qdisc): Qdisc | null {
   const priv = sch.priv as TbfPriv;
-  const old = priv.qdisc;
-  sch.q.qlen -= old.q.qlen;
-  sch.stats.backlog -= old.stats.backlog;
+  const old = qdiscReplace(sch, priv.qdisc);
   priv.qdisc = child;
   return old;
 }
